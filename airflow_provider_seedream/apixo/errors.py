@@ -1,0 +1,342 @@
+"""Every way a generation can fail: what happened, what it cost, and what a retry would do.
+
+Two roots tell the person on call about money: :class:`NotChargedError` (nothing was bought) and
+:class:`ChargedError` (a POST was accepted, or may have been). What a single HTTP code or failCode means
+stands in two tables; codes that are not in them follow a rule written beside each table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Kind(Enum):
+    """Who can make a failure go away; decides whether a retry can help."""
+
+    INPUT = "input"
+    CONTENT = "content"
+    KEY = "key"
+    BALANCE = "balance"
+    PERMISSION = "permission"
+    NOT_FOUND = "not_found"
+    RATE_LIMIT = "rate_limit"
+    TRANSIENT = "transient"
+    UNKNOWN = "unknown"
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request may succeed later without anybody changing anything."""
+        return self in (Kind.RATE_LIMIT, Kind.TRANSIENT, Kind.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What a code of the API means.
+
+    :param kind: who can make it go away.
+    :param meaning: what happened, in words.
+    :param remedy: what the user can do about it.
+    """
+
+    kind: Kind
+    meaning: str
+    remedy: str
+
+    @property
+    def retryable(self) -> bool:
+        """Whether a retry can help."""
+        return self.kind.retryable
+
+
+class SeedreamError(Exception):
+    """Any failure of this provider.
+
+    :param message: what happened, for a person.
+    :param cause: meaning, remedy and whether a retry can help.
+    """
+
+    def __init__(self, message: str, cause: Cause) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+    @property
+    def retryable(self) -> bool:
+        """Whether a retry can help."""
+        return self.cause.retryable
+
+
+class NotChargedError(SeedreamError):
+    """It failed before any money was spent."""
+
+
+class ChargedError(SeedreamError):
+    """It failed after money was spent, or may have been spent."""
+
+
+# --- before money was spent --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One broken rule of a request: the field, its value, the rule, and the remedy."""
+
+    field: str
+    value: str
+    rule: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.field}={self.value}: {self.rule}. {self.remedy}"
+
+
+class InvalidRequestError(NotChargedError, ValueError):
+    """The request breaks rules of the vendor's page; it was not sent.
+
+    :param problems: every broken rule, at least one.
+    """
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        cause = Cause(Kind.INPUT, "The request is invalid", "Correct the field named above.")
+        super().__init__(
+            "Invalid Seedream request, nothing was sent or charged. " + " ".join(map(str, self.problems)), cause
+        )
+
+
+class ConnectionConfigError(NotChargedError, ValueError):
+    """The Airflow connection lacks something or holds something unusable."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(f"{message} {remedy}", Cause(Kind.KEY, message, remedy))
+
+
+class NotDeliveredError(NotChargedError):
+    """The request never reached the API: name lookup, connect or TLS failed."""
+
+    def __init__(self, detail: str) -> None:
+        cause = Cause(Kind.TRANSIENT, "The API could not be reached", "Check the connection's host and network.")
+        super().__init__(f"The request never reached APIXO, so nothing was charged: {detail}", cause)
+
+
+class RefusedError(NotChargedError):
+    """The API itself refused the request, in its own JSON envelope or with a 4xx.
+
+    :param code: HTTP status, or the ``code`` of the body where that differs.
+    :param retry_after: seconds after which the API asks to be called again, if it said so.
+    """
+
+    def __init__(self, code: int, message: str, cause: Cause, retry_after: float | None = None) -> None:
+        super().__init__(message, cause)
+        self.code = code
+        self.retry_after = retry_after
+
+
+class DestinationError(NotChargedError):
+    """The destination cannot be used; found before anything was bought or fetched."""
+
+    def __init__(self, message: str, remedy: str) -> None:
+        super().__init__(f"{message} {remedy}", Cause(Kind.INPUT, message, remedy))
+
+
+# --- after money was spent, or may have been ---------------------------------------------------------
+
+
+class AmbiguousSubmitError(ChargedError):
+    """The answer to a submission was lost or unreadable: it may have been accepted and charged."""
+
+    def __init__(self, detail: str) -> None:
+        cause = Cause(
+            Kind.UNKNOWN,
+            "The answer to the submission was lost",
+            "Compare the balance or the task list of your APIXO account before submitting again.",
+        )
+        super().__init__(
+            f"APIXO may have accepted and charged this submission, but its answer was lost: {detail}. "
+            f"It is not sent again by itself. {cause.remedy}",
+            cause,
+        )
+
+
+class LookFailedError(ChargedError):
+    """A task's status could not be read; the task itself is not affected.
+
+    :param code: HTTP status or body code, ``None`` where no answer came.
+    :param retry_after: seconds after which the API asks to be called again, if it said so.
+    """
+
+    def __init__(
+        self, message: str, cause: Cause, *, code: int | None = None, retry_after: float | None = None
+    ) -> None:
+        super().__init__(message, cause)
+        self.code = code
+        self.retry_after = retry_after
+
+
+class TaskFailedError(ChargedError):
+    """The API reports that the task failed; its pre-charge is refunded."""
+
+    def __init__(self, message: str, cause: Cause, *, fail_code: str | None) -> None:
+        super().__init__(message, cause)
+        self.fail_code = fail_code
+
+
+class DeadlineError(ChargedError):
+    """The task did not finish before its deadline. It may still finish, and then it is billed."""
+
+    def __init__(self, message: str) -> None:
+        cause = Cause(Kind.TRANSIENT, "The deadline passed", "Look again later, or allow more time.")
+        super().__init__(message, cause)
+
+
+class DownloadError(ChargedError):
+    """A finished image could not be fetched, verified or stored; the generation itself is paid."""
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        kind = Kind.TRANSIENT if retryable else Kind.INPUT
+        super().__init__(message, Cause(kind, "The download failed", "Run the download again."))
+
+
+class ResultExpiredError(DownloadError):
+    """The result host no longer serves the image (HTTP 403, 404 or 410)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=False)
+
+
+# --- what a code means -------------------------------------------------------------------------------
+
+HTTP_CAUSES: Mapping[int, Cause] = {
+    400: Cause(
+        Kind.INPUT,
+        "Invalid request body, mode, parameter type, parameter value, or prompt length",
+        "Fix the request before retrying.",
+    ),
+    401: Cause(Kind.KEY, "Missing or invalid API key", "Put a valid APIXO key into the connection's password."),
+    402: Cause(Kind.BALANCE, "Insufficient balance or quota", "Add balance, or use another account or key."),
+    403: Cause(
+        Kind.PERMISSION,
+        "The key or route cannot access the model, or content was blocked before task creation",
+        "Check the key's permissions and the input's content.",
+    ),
+    404: Cause(
+        Kind.NOT_FOUND, "Model route or task ID was not found", "Check the base URL, the model and the taskId."
+    ),
+    429: Cause(Kind.RATE_LIMIT, "Rate limit or concurrency limit reached", "Retry later; use an Airflow pool."),
+    500: Cause(Kind.TRANSIENT, "Server error or streaming finalization error", "Retry later."),
+    502: Cause(Kind.TRANSIENT, "Upstream provider error", "Retry later."),
+    503: Cause(Kind.TRANSIENT, "The model is unavailable", "Retry later."),
+    504: Cause(Kind.TRANSIENT, "Upstream timeout", "Retry later, or reduce the input's complexity."),
+}
+"""The vendor page's table of HTTP errors; 503 comes from the vendor's other pages."""
+
+
+def http_cause(code: int) -> Cause:
+    """Meaning of an HTTP status or body code.
+
+    Rule for codes outside the table: 4xx is a mistake in the request (a retry cannot help), everything
+    else is unknown and may be retried.
+    """
+    if code in HTTP_CAUSES:
+        return HTTP_CAUSES[code]
+    if 400 <= code < 500:
+        return Cause(Kind.INPUT, f"The API refused the request with code {code}", "Check the request and the host.")
+    return Cause(Kind.UNKNOWN, f"The API answered with code {code}", "Retry later; if it stays, contact support.")
+
+
+_CHANGE_CONTENT = "Change the prompt or the reference images."
+_FIX_PROMPT = "Rewrite the prompt."
+_FIX_IMAGE = "Use a direct, public JPEG, PNG or WebP URL of a supported size."
+_LATER = "Retry later."
+_SUPPORT = "Retry, or contact support with the taskId."
+
+_CONTENT = Cause(Kind.CONTENT, "Input or output was flagged as sensitive", _CHANGE_CONTENT)
+_PROMPT = Cause(Kind.INPUT, "The provider rejected the prompt", _FIX_PROMPT)
+_LONG_PROMPT = Cause(Kind.INPUT, "The prompt is too long", "Shorten the prompt.")
+_TIMEOUT = Cause(Kind.TRANSIENT, "Provider processing timed out", "Retry with simpler inputs or fewer images.")
+_LARGE_IMAGE = Cause(Kind.INPUT, "A reference image is too large", "Compress the image.")
+_FORMAT = Cause(Kind.INPUT, "A reference image's format could not be accepted", _FIX_IMAGE)
+_BAD_PARAMETERS = Cause(
+    Kind.INPUT,
+    "The provider rejected the request as invalid",
+    "Check mode, prompt, max_images, resolution, aspect_ratio and image_urls.",
+)
+
+
+def _normalized(fail_code: str) -> str:
+    """Spelling that all pages share: ``Upload error``, ``UploadError`` and ``UPLOAD_ERROR`` are one code."""
+    return re.sub(r"[^a-z0-9]", "", fail_code.lower())
+
+
+_FAIL_CAUSES: Mapping[str, Cause] = {
+    # The vendor's Seedream 4.5 page.
+    "SensitiveContentDetected": _CONTENT,
+    "InputOutputSensitiveContentDetected": Cause(
+        Kind.CONTENT, "Input or output failed safety checks", "Use different prompt or image inputs."
+    ),
+    "PromptInvalid": _PROMPT,
+    "BadRequest": Cause(Kind.INPUT, "Required parameters were missing or malformed", _BAD_PARAMETERS.remedy),
+    "InvalidImageSize": Cause(
+        Kind.INPUT, "A reference image's size is unsupported", "Use a different image size."
+    ),
+    "ImageFormatIncorrect": _FORMAT,
+    "Upload error": _LARGE_IMAGE,
+    "RateLimitExceeded": Cause(Kind.RATE_LIMIT, "Provider-side rate limit reached", _LATER),
+    "Timeout": _TIMEOUT,
+    "StreamError": Cause(Kind.TRANSIENT, "The streaming request failed after retries", _LATER),
+    "FinalizeError": Cause(Kind.TRANSIENT, "Result finalization failed", _SUPPORT),
+    "Validation error": _BAD_PARAMETERS,
+    "UpstreamError": Cause(Kind.TRANSIENT, "The provider returned an unmapped failure", _SUPPORT),
+    # Other and older pages of the vendor.
+    "SensitiveContent": _CONTENT,
+    "InputImageSensitiveContentDetected": _CONTENT,
+    "NSFW": _CONTENT,
+    "ProhibitedContentDetected": _CONTENT,
+    "CONTENT_VIOLATION": _CONTENT,
+    "NSFW_DETECTED": _CONTENT,
+    "PromptLengthExceeded": _LONG_PROMPT,
+    "PROMPT_TOO_LONG": _LONG_PROMPT,
+    "INVALID_PROMPT": _PROMPT,
+    "INVALID_IMAGE_URL": Cause(Kind.INPUT, "A reference image's URL is invalid", _FIX_IMAGE),
+    "IMAGE_TOO_LARGE": _LARGE_IMAGE,
+    "UNSUPPORTED_FORMAT": _FORMAT,
+    "IMAGE_DOWNLOAD_FAILED": Cause(
+        Kind.TRANSIENT, "A reference image could not be fetched", "Check that its URL is public and direct."
+    ),
+    "PROCESSING_TIMEOUT": _TIMEOUT,
+    "MODEL_UNAVAILABLE": Cause(Kind.TRANSIENT, "The model is unavailable", _LATER),
+    "GENERATION_FAILED": Cause(Kind.TRANSIENT, "The generation failed", _SUPPORT),
+    "INSUFFICIENT_CREDITS": HTTP_CAUSES[402],
+}
+FAIL_CAUSES: Mapping[str, Cause] = {_normalized(code): cause for code, cause in _FAIL_CAUSES.items()}
+"""Every failCode that a page of the vendor names, under its normalized spelling."""
+
+_FAIL_RULES: Sequence[tuple[str, Cause]] = (
+    (r"sensitive|nsfw|prohibited|violation|moderation|policy", _CONTENT),
+    (r"credit|balance|quota|payment", HTTP_CAUSES[402]),
+    (r"ratelimit|toomany|throttl|concurren", HTTP_CAUSES[429]),
+    (
+        r"timeout|unavailable|internal|overload|busy|upstream|server|network",
+        Cause(Kind.TRANSIENT, "A passing fault of the provider", _LATER),
+    ),
+    (r"invalid|unsupported|incorrect|badrequest|toolong|toolarge|exceed|missing|malformed", _BAD_PARAMETERS),
+)
+
+
+def fail_cause(fail_code: str | None) -> Cause:
+    """Meaning of a failCode.
+
+    First the exact table, spelling aside. Then, in this order, a word inside the code decides: content
+    words (``sensitive``, ``nsfw``, ...), money words (``credit``, ``balance``, ...), throttling words,
+    words of passing faults (``timeout``, ``unavailable``, ``internal``, ...), words of bad input
+    (``invalid``, ``unsupported``, ...). What is left is unknown and may be retried.
+    """
+    code = _normalized(fail_code or "")
+    if code in FAIL_CAUSES:
+        return FAIL_CAUSES[code]
+    for pattern, cause in _FAIL_RULES:
+        if re.search(pattern, code):
+            return cause
+    return Cause(Kind.UNKNOWN, "The API gave no known reason", _SUPPORT)
