@@ -102,7 +102,8 @@ class InvalidRequestError(NotChargedError, ValueError):
         self.problems = tuple(problems)
         cause = Cause(Kind.INPUT, "The request is invalid", "Correct the field named above.")
         super().__init__(
-            "Invalid Seedream request, nothing was sent or charged. " + " ".join(map(str, self.problems)), cause
+            "Invalid Seedream request, nothing was sent or charged. " + " ".join(map(str, self.problems)),
+            cause,
         )
 
 
@@ -117,7 +118,9 @@ class NotDeliveredError(NotChargedError):
     """The request never reached the API: name lookup, connect or TLS failed."""
 
     def __init__(self, detail: str) -> None:
-        cause = Cause(Kind.TRANSIENT, "The API could not be reached", "Check the connection's host and network.")
+        cause = Cause(
+            Kind.TRANSIENT, "The API could not be reached", "Check the connection's host and network."
+        )
         super().__init__(f"The request never reached APIXO, so nothing was charged: {detail}", cause)
 
 
@@ -214,7 +217,9 @@ HTTP_CAUSES: Mapping[int, Cause] = {
         "Invalid request body, mode, parameter type, parameter value, or prompt length",
         "Fix the request before retrying.",
     ),
-    401: Cause(Kind.KEY, "Missing or invalid API key", "Put a valid APIXO key into the connection's password."),
+    401: Cause(
+        Kind.KEY, "Missing or invalid API key", "Put a valid APIXO key into the connection's password."
+    ),
     402: Cause(Kind.BALANCE, "Insufficient balance or quota", "Add balance, or use another account or key."),
     403: Cause(
         Kind.PERMISSION,
@@ -222,9 +227,13 @@ HTTP_CAUSES: Mapping[int, Cause] = {
         "Check the key's permissions and the input's content.",
     ),
     404: Cause(
-        Kind.NOT_FOUND, "Model route or task ID was not found", "Check the base URL, the model and the taskId."
+        Kind.NOT_FOUND,
+        "Model route or task ID was not found",
+        "Check the base URL, the model and the taskId.",
     ),
-    429: Cause(Kind.RATE_LIMIT, "Rate limit or concurrency limit reached", "Retry later; use an Airflow pool."),
+    429: Cause(
+        Kind.RATE_LIMIT, "Rate limit or concurrency limit reached", "Retry later; use an Airflow pool."
+    ),
     500: Cause(Kind.TRANSIENT, "Server error or streaming finalization error", "Retry later."),
     502: Cause(Kind.TRANSIENT, "Upstream provider error", "Retry later."),
     503: Cause(Kind.TRANSIENT, "The model is unavailable", "Retry later."),
@@ -242,8 +251,12 @@ def http_cause(code: int) -> Cause:
     if code in HTTP_CAUSES:
         return HTTP_CAUSES[code]
     if 400 <= code < 500:
-        return Cause(Kind.INPUT, f"The API refused the request with code {code}", "Check the request and the host.")
-    return Cause(Kind.UNKNOWN, f"The API answered with code {code}", "Retry later; if it stays, contact support.")
+        return Cause(
+            Kind.INPUT, f"The API refused the request with code {code}", "Check the request and the host."
+        )
+    return Cause(
+        Kind.UNKNOWN, f"The API answered with code {code}", "Retry later; if it stays, contact support."
+    )
 
 
 _CHANGE_CONTENT = "Change the prompt or the reference images."
@@ -255,7 +268,9 @@ _SUPPORT = "Retry, or contact support with the taskId."
 _CONTENT = Cause(Kind.CONTENT, "Input or output was flagged as sensitive", _CHANGE_CONTENT)
 _PROMPT = Cause(Kind.INPUT, "The provider rejected the prompt", _FIX_PROMPT)
 _LONG_PROMPT = Cause(Kind.INPUT, "The prompt is too long", "Shorten the prompt.")
-_TIMEOUT = Cause(Kind.TRANSIENT, "Provider processing timed out", "Retry with simpler inputs or fewer images.")
+_TIMEOUT = Cause(
+    Kind.TRANSIENT, "Provider processing timed out", "Retry with simpler inputs or fewer images."
+)
 _LARGE_IMAGE = Cause(Kind.INPUT, "A reference image is too large", "Compress the image.")
 _FORMAT = Cause(Kind.INPUT, "A reference image's format could not be accepted", _FIX_IMAGE)
 _BAD_PARAMETERS = Cause(
