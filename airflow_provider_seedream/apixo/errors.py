@@ -12,6 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+_CHANGE_CONTENT = "Change the prompt or the reference images."
+_FIX_PROMPT = "Rewrite the prompt."
+_FIX_IMAGE = "Use a direct, public JPEG, PNG or WebP URL of a supported size."
+_LATER = "Retry later."
+_SUPPORT = "Retry, or contact support with the taskId."
+
 
 class Kind(Enum):
     """Who can make a failure go away; decides whether a retry can help."""
@@ -178,6 +184,15 @@ class LookFailedError(ChargedError):
         self.retry_after = retry_after
 
 
+class UnreadableAnswerError(LookFailedError):
+    """APIXO answered a look with something that makes no sense; it may be a passing glitch."""
+
+    def __init__(self, detail: str, task_id: str) -> None:
+        cause = Cause(Kind.UNKNOWN, "The answer could not be read", _SUPPORT)
+        what = f"The status of task {task_id} could not be read: {detail}. The task is not affected."
+        super().__init__(f"{what} {cause.remedy}", cause)
+
+
 class TaskFailedError(ChargedError):
     """The API reports that the task failed; its pre-charge is refunded."""
 
@@ -258,12 +273,6 @@ def http_cause(code: int) -> Cause:
         Kind.UNKNOWN, f"The API answered with code {code}", "Retry later; if it stays, contact support."
     )
 
-
-_CHANGE_CONTENT = "Change the prompt or the reference images."
-_FIX_PROMPT = "Rewrite the prompt."
-_FIX_IMAGE = "Use a direct, public JPEG, PNG or WebP URL of a supported size."
-_LATER = "Retry later."
-_SUPPORT = "Retry, or contact support with the taskId."
 
 _CONTENT = Cause(Kind.CONTENT, "Input or output was flagged as sensitive", _CHANGE_CONTENT)
 _PROMPT = Cause(Kind.INPUT, "The provider rejected the prompt", _FIX_PROMPT)

@@ -1,0 +1,136 @@
+"""The JSON-safe records that travel between steps: what was bought, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, MODELS, Pace, Size
+from airflow_provider_seedream.apixo.request import GenerateRequest
+from airflow_provider_seedream.apixo.task import TaskStatus
+
+
+def to_iso(epoch_seconds: float | None) -> str | None:
+    """ISO 8601 in UTC, or ``None``."""
+    return None if epoch_seconds is None else datetime.fromtimestamp(epoch_seconds, tz=UTC).isoformat()
+
+
+def from_iso(text: str | None) -> float | None:
+    """Epoch seconds, or ``None``."""
+    return None if text is None else datetime.fromisoformat(text).timestamp()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What was bought with one POST.
+
+    :param seedream_task_id: the API's taskId.
+    :param price_per_image: USD.
+    :param resolution: decides the pace of looking.
+    :param submitted_at: epoch seconds; ``None`` for a task that was submitted elsewhere.
+    :param requested: number of images; ``None`` where it is not known.
+    :param size: exact size of every image, or ``None`` where no ratio was asked for.
+    :param request: the ``input`` object as sent; ``None`` where it is not known.
+    """
+
+    seedream_task_id: str
+    price_per_image: Decimal
+    model: str = DEFAULT_MODEL
+    resolution: str = "2K"
+    submitted_at: float | None = None
+    requested: int | None = None
+    size: Size | None = None
+    request: Mapping[str, Any] | None = None
+    fingerprint: str | None = None
+
+    @classmethod
+    def of(
+        cls, request: GenerateRequest, seedream_task_id: str, *, price_per_image: Decimal, now: float
+    ) -> Submission:
+        """The record of a request that was accepted just now."""
+        return cls(
+            seedream_task_id=seedream_task_id,
+            price_per_image=price_per_image,
+            model=request.model,
+            resolution=request.resolution,
+            submitted_at=now,
+            requested=request.max_images,
+            size=request.expected_size,
+            request=request.input,
+            fingerprint=request.fingerprint,
+        )
+
+    @property
+    def pace(self) -> Pace:
+        """When to look for the result."""
+        return MODELS[self.model].resolutions[self.resolution].pace
+
+    @property
+    def charged(self) -> Decimal | None:
+        """The pre-charge in USD, where the number of images is known."""
+        return None if self.requested is None else self.requested * self.price_per_image
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values; ``created_at`` is ISO 8601, ``size`` is ``[width, height]``, money is USD."""
+        return {
+            "seedream_task_id": self.seedream_task_id,
+            "model": self.model,
+            "resolution": self.resolution,
+            "created_at": to_iso(self.submitted_at),
+            "requested": self.requested,
+            "price_per_image_usd": float(self.price_per_image),
+            "charged_usd": _usd(self.charged),
+            "size": list(self.size) if self.size else None,
+            "request": dict(self.request) if self.request is not None else None,
+            "fingerprint": self.fingerprint,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Submission:
+        """The reverse of :meth:`to_json`; also reads a result record, which holds the same keys."""
+        size = value.get("size")
+        return cls(
+            seedream_task_id=value["seedream_task_id"],
+            price_per_image=Decimal(str(value["price_per_image_usd"])),
+            model=value["model"],
+            resolution=value["resolution"],
+            submitted_at=from_iso(value.get("created_at")),
+            requested=value.get("requested"),
+            size=(size[0], size[1]) if size else None,
+            request=value.get("request"),
+            fingerprint=value.get("fingerprint"),
+        )
+
+
+def result_record(submission: Submission, status: TaskStatus) -> dict[str, Any]:
+    """The result of a finished task, for XCom.
+
+    :returns: the keys of :meth:`Submission.to_json`, and: ``state``, ``urls`` (list), ``delivered``
+        (number of images), ``cost_usd`` (delivered images x unit price), ``refunded_usd`` (``None`` where
+        the pre-charge is not known), ``created_at``, ``completed_at`` and ``expires_at`` (ISO 8601, UTC;
+        the vendor promises 15 days, which is advice).
+    """
+    delivered = len(status.urls)
+    cost = delivered * submission.price_per_image
+    charged = submission.charged
+    created = status.created_at or submission.submitted_at
+    since = status.completed_at or created
+    return {
+        **submission.to_json(),
+        "state": status.state,
+        "urls": list(status.urls),
+        "delivered": delivered,
+        "cost_usd": _usd(cost),
+        "refunded_usd": None if charged is None else _usd(max(charged - cost, Decimal(0))),
+        "created_at": to_iso(created),
+        "completed_at": to_iso(status.completed_at),
+        "expires_at": to_iso(since + MODELS[submission.model].result_lifetime) if since else None,
+    }
+
+
+def _usd(amount: Decimal | None) -> float | None:
+    """A JSON number; ``Decimal(str(number))`` gives the exact amount back."""
+    return None if amount is None else float(amount)

@@ -1,0 +1,127 @@
+"""How a watched task ended: a value that survives a trigger's event, and the error it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from airflow_provider_seedream.apixo.errors import (
+    Cause,
+    DeadlineError,
+    Kind,
+    LookFailedError,
+    SeedreamError,
+    TaskFailedError,
+    fail_cause,
+)
+from airflow_provider_seedream.apixo.pace import Outcome, Watch
+from airflow_provider_seedream.apixo.task import TaskStatus
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The end of a watch.
+
+    :param task_id: the API's taskId.
+    :param looks: status requests that were sent.
+    :param deadline: epoch seconds.
+    :param status: the last status that was read, if any.
+    :param problem: why the watch could not go on, or the last failed look before a timeout.
+    :param kind: who can make that problem go away.
+    """
+
+    task_id: str
+    outcome: Outcome
+    looks: int
+    deadline: float
+    status: TaskStatus | None = None
+    problem: str | None = None
+    kind: Kind = Kind.UNKNOWN
+
+    @classmethod
+    def of(cls, watch: Watch) -> Verdict:
+        """The verdict of a watch that has its outcome."""
+        error = watch.last_error if watch.failed_looks else None
+        return cls(
+            task_id=watch.task_id,
+            outcome=watch.outcome or Outcome.ERROR,
+            looks=watch.looks,
+            deadline=watch.deadline,
+            status=watch.status,
+            problem=str(error) if error else None,
+            kind=error.cause.kind if error else Kind.UNKNOWN,
+        )
+
+    @classmethod
+    def broken(cls, task_id: str, problem: str, *, deadline: float, kind: Kind = Kind.UNKNOWN) -> Verdict:
+        """The verdict of a watch that could not even look."""
+        return cls(
+            task_id=task_id, outcome=Outcome.ERROR, looks=0, deadline=deadline, problem=problem, kind=kind
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, for a trigger's event."""
+        return {
+            "task_id": self.task_id,
+            "outcome": self.outcome.value,
+            "looks": self.looks,
+            "deadline": self.deadline,
+            "status": self.status.to_json() if self.status else None,
+            "problem": self.problem,
+            "kind": self.kind.value,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Verdict:
+        """The reverse of :meth:`to_json`."""
+        status = value.get("status")
+        return cls(
+            task_id=value["task_id"],
+            outcome=Outcome(value["outcome"]),
+            looks=value.get("looks", 0),
+            deadline=value["deadline"],
+            status=TaskStatus.from_json(status) if status else None,
+            problem=value.get("problem"),
+            kind=Kind(value.get("kind", Kind.UNKNOWN.value)),
+        )
+
+    def success(self) -> TaskStatus:
+        """The status of a task that delivered.
+
+        :raises TaskFailedError: the API reports a failure.
+        :raises DeadlineError: the deadline passed first.
+        :raises LookFailedError: the status could not be read.
+        """
+        if self.outcome is Outcome.FINISHED and self.status is not None:
+            if self.status.succeeded:
+                return self.status
+            raise task_failed(self.status)
+        if self.outcome is Outcome.TIMEOUT:
+            raise self._deadline_passed()
+        cause = Cause(self.kind, "The status could not be read", "Look again.")
+        what = f"Gave up watching task {self.task_id} after {self.looks} looks: {self.problem}"
+        raise LookFailedError(f"{what} The task itself is not affected; it may finish and be billed.", cause)
+
+    def _deadline_passed(self) -> SeedreamError:
+        seen = f"last seen {self.status.state}" if self.status else "its status was never read"
+        until = datetime.fromtimestamp(self.deadline, tz=UTC).isoformat(timespec="seconds")
+        also = f" The last look failed: {self.problem}" if self.problem else ""
+        return DeadlineError(
+            f"Task {self.task_id} did not finish by its deadline {until}; {seen} after {self.looks} looks."
+            f"{also} It cannot be cancelled: it may still finish, and is billed then."
+        )
+
+
+def task_failed(status: TaskStatus) -> TaskFailedError:
+    """The error for a task in state ``failed``."""
+    cause = fail_cause(status.fail_code)
+    code = status.fail_code or "no failCode"
+    words = f" The API says: {status.fail_message}" if status.fail_message else ""
+    return TaskFailedError(
+        f"Task {status.task_id} failed: {code}. {cause.meaning}.{words} "
+        f"APIXO bills delivered images only and refunds the pre-charge. {cause.remedy}",
+        cause,
+        fail_code=status.fail_code,
+    )

@@ -1,0 +1,173 @@
+"""The connection type ``seedream``: its fields, its form, and the account it describes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from airflow_provider_seedream.apixo.addresses import is_loopback
+from airflow_provider_seedream.apixo.client import DEFAULT_BASE_URL, DEFAULT_REQUEST_TIMEOUT, Account
+from airflow_provider_seedream.apixo.errors import ConnectionConfigError
+from airflow_provider_seedream.apixo.model import PROVIDERS, SEEDREAM_4_5
+
+CONN_TYPE = "seedream"
+DEFAULT_CONN_ID = "seedream_default"
+HOOK_NAME = "Seedream (APIXO)"
+_API_PATH = urlsplit(DEFAULT_BASE_URL).path
+
+
+class ConnectionLike(Protocol):
+    """What is read of an Airflow connection."""
+
+    conn_id: str
+    host: str | None
+    schema: str | None
+    port: int | None
+    password: str | None
+    extra: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraField:
+    """A field of the connection's extra.
+
+    :param schema: its JSON schema, from which Airflow draws the form.
+    """
+
+    name: str
+    label: str
+    description: str
+    schema: Mapping[str, Any]
+
+
+EXTRA_FIELDS = (
+    ExtraField(
+        "price_per_image",
+        "Price per image (USD)",
+        f"What your account pays for one image; {SEEDREAM_4_5.price_per_image} when empty.",
+        {"type": ["string", "null"]},
+    ),
+    ExtraField(
+        "provider",
+        "Routing",
+        "Which route APIXO takes when a task names none; the key's own when empty.",
+        {"type": ["string", "null"], "enum": [*PROVIDERS, None]},
+    ),
+    ExtraField(
+        "request_timeout",
+        "Request timeout (seconds)",
+        f"How long one HTTP request may take in total; {DEFAULT_REQUEST_TIMEOUT:.0f} when empty.",
+        {"type": ["string", "null"]},
+    ),
+)
+
+
+def conn_fields() -> dict[str, Any]:
+    """The form's extra fields, for the provider's metadata (read by Airflow 3.2 and later)."""
+    return {
+        field.name: {"label": field.label, "description": field.description, "schema": dict(field.schema)}
+        for field in EXTRA_FIELDS
+    }
+
+
+def form_behaviour() -> dict[str, Any]:
+    """Which standard fields the form shows, and how."""
+    return {
+        "hidden_fields": ["login", "schema", "port"],
+        "relabeling": {"password": "API key", "host": "Base URL"},
+        "placeholders": {"host": DEFAULT_BASE_URL},
+    }
+
+
+def account_from(conn: ConnectionLike) -> Account:
+    """The account that a connection describes.
+
+    :raises ConnectionConfigError: names the field, its value (never the key) and the remedy.
+    """
+    extra = _extra(conn)
+    return Account(
+        api_key=_api_key(conn),
+        base_url=_base_url(conn),
+        price_per_image=_amount(conn, extra, "price_per_image", SEEDREAM_4_5.price_per_image),
+        provider=_provider(conn, extra),
+        request_timeout=float(_amount(conn, extra, "request_timeout", Decimal(DEFAULT_REQUEST_TIMEOUT))),
+    )
+
+
+def _problem(conn: ConnectionLike, what: str, remedy: str) -> ConnectionConfigError:
+    return ConnectionConfigError(f"Connection '{conn.conn_id}': {what}.", remedy)
+
+
+def _api_key(conn: ConnectionLike) -> str:
+    key = (conn.password or "").strip()
+    if not key:
+        raise _problem(conn, "it has no API key", "Put your APIXO API key into its password field.")
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise _problem(
+            conn, "its API key holds characters that no HTTP header can carry", "Copy the key again."
+        )
+    return key
+
+
+def _base_url(conn: ConnectionLike) -> str:
+    """The base URL: whole in ``host``, or spread over host, port and schema as in a connection URI."""
+    host = (conn.host or "").strip().rstrip("/")
+    if not host:
+        return DEFAULT_BASE_URL
+    url = host if "://" in host else _assembled(host, conn)
+    try:
+        parts = urlsplit(url)
+        name, _ = parts.hostname, parts.port
+    except ValueError:
+        name = None
+    if not name or parts.scheme not in ("http", "https"):
+        raise _problem(conn, f"host {host!r} is no web address", f"Use {DEFAULT_BASE_URL} or leave it empty.")
+    if parts.username or parts.password or parts.query:
+        raise _problem(conn, "host holds user info or a query", "The key belongs into the password field.")
+    if parts.scheme == "http" and not is_loopback(name):
+        raise _problem(conn, f"host {host!r} would send the API key unencrypted", "Use https://.")
+    return url if parts.path else url + _API_PATH
+
+
+def _assembled(host: str, conn: ConnectionLike) -> str:
+    scheme = "http" if is_loopback(urlsplit(f"//{host}").hostname) else "https"
+    port = f":{conn.port}" if conn.port else ""
+    path = f"/{conn.schema.strip('/')}" if conn.schema and conn.schema not in ("http", "https") else ""
+    return f"{scheme}://{host}{port}{path}"
+
+
+def _extra(conn: ConnectionLike) -> Mapping[str, Any]:
+    if not conn.extra:
+        return {}
+    try:
+        extra = json.loads(conn.extra)
+    except ValueError:
+        extra = None
+    if not isinstance(extra, dict):
+        names = ", ".join(field.name for field in EXTRA_FIELDS)
+        raise _problem(conn, "its extra is not a JSON object", f"It may hold {names}.")
+    return extra
+
+
+def _amount(conn: ConnectionLike, extra: Mapping[str, Any], name: str, default: Decimal) -> Decimal:
+    value = extra.get(name)
+    if value is None or value == "":
+        return default
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if isinstance(value, bool) or not amount.is_finite() or amount <= 0:
+        raise _problem(conn, f"{name} in its extra is {value!r}", "It must be a number above 0.")
+    return amount
+
+
+def _provider(conn: ConnectionLike, extra: Mapping[str, Any]) -> str | None:
+    value = extra.get("provider") or None
+    if value is not None and value not in PROVIDERS:
+        raise _problem(conn, f"provider in its extra is {value!r}", f"Choose one of {', '.join(PROVIDERS)}.")
+    return value

@@ -1,0 +1,224 @@
+"""From an Airflow connection to the API: credentials in, answers out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from airflow.providers.common.compat.sdk import BaseHook
+
+from airflow_provider_seedream.apixo import exchange
+from airflow_provider_seedream.apixo.client import Account, ApixoClient, AsyncApixoClient
+from airflow_provider_seedream.apixo.errors import ConnectionConfigError, SeedreamError
+from airflow_provider_seedream.apixo.exchange import Luck, Steps
+from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, MODELS, Pace
+from airflow_provider_seedream.apixo.pace import Watch
+from airflow_provider_seedream.apixo.request import GenerateRequest, check_reachable
+from airflow_provider_seedream.apixo.task import TaskStatus
+from airflow_provider_seedream.apixo.verdict import Verdict
+from airflow_provider_seedream.hooks.connection import (
+    CONN_TYPE,
+    DEFAULT_CONN_ID,
+    HOOK_NAME,
+    account_from,
+    form_behaviour,
+)
+from airflow_provider_seedream.hooks.shared_client import looking_client
+
+DEFAULT_GENERATION_TIMEOUT = 900.0
+"""Seconds to wait for a result: the provider gives up after 180 s of work, the rest is for queueing."""
+
+T = TypeVar("T")
+
+
+class SeedreamHook(BaseHook):
+    """Speaks to APIXO with the credentials of an Airflow connection.
+
+    Every call exists twice: for plain Python tasks, and with the suffix ``_async`` for event loops.
+
+    :param seedream_conn_id: id of a connection of type ``seedream``.
+    """
+
+    conn_name_attr = "seedream_conn_id"
+    default_conn_name = DEFAULT_CONN_ID
+    conn_type = CONN_TYPE
+    hook_name = HOOK_NAME
+
+    # Airflow before 3.2 asks the hook; later versions read the provider's metadata.
+    get_ui_field_behaviour = staticmethod(form_behaviour)
+
+    def __init__(self, seedream_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.seedream_conn_id = seedream_conn_id
+        self._luck = Luck()
+        self._known_account: Account | None = None
+
+    @property
+    def account(self) -> Account:
+        """Where the API is, who asks, and at what price.
+
+        :raises ConnectionConfigError: there is no such connection, no key, or an unusable field.
+        """
+        if self._known_account is None:
+            try:
+                conn = self.get_connection(self.seedream_conn_id)
+            except Exception as error:
+                raise _no_connection(self.seedream_conn_id, error) from error
+            self._known_account = account_from(conn)
+        return self._known_account
+
+    async def account_async(self) -> Account:
+        """As :attr:`account`, from an event loop."""
+        from airflow.providers.common.compat.connection import get_async_connection
+
+        if self._known_account is None:
+            try:
+                conn = await get_async_connection(self.seedream_conn_id, self)
+            except Exception as error:
+                raise _no_connection(self.seedream_conn_id, error) from error
+            self._known_account = account_from(conn)
+        return self._known_account
+
+    # --- the calls -----------------------------------------------------------------------------------
+
+    def submit(self, request: GenerateRequest) -> str:
+        """Submit a generation; this spends money.
+
+        :returns: the API's taskId.
+        :raises NotChargedError: the request was refused or never arrived.
+        :raises AmbiguousSubmitError: the answer was lost; a charge may have happened.
+        """
+        check_reachable(request, self.account.base_url)
+        return self._run(self._submission(request))
+
+    async def submit_async(self, request: GenerateRequest) -> str:
+        """As :meth:`submit`, on an event loop."""
+        account = await self.account_async()
+        check_reachable(request, account.base_url)
+        async with AsyncApixoClient(account) as client:
+            return await client.run(self._submission(request))
+
+    def get_status(self, seedream_task_id: str, model: str = DEFAULT_MODEL) -> TaskStatus:
+        """Read a task's status.
+
+        :raises LookFailedError: it could not be read.
+        """
+        return self._run(self._status(seedream_task_id, model))
+
+    async def get_status_async(self, seedream_task_id: str, model: str = DEFAULT_MODEL) -> TaskStatus:
+        """As :meth:`get_status`, on an event loop."""
+        return await self._look_async(self._status(seedream_task_id, model))
+
+    def get_balance(self) -> Decimal:
+        """The key's balance in USD; free of charge.
+
+        :raises NotChargedError: it could not be read.
+        """
+        return self._run(exchange.balance(luck=self._luck, report=self.log.info))
+
+    async def get_balance_async(self) -> Decimal:
+        """As :meth:`get_balance`, on an event loop."""
+        return await self._look_async(exchange.balance(luck=self._luck, report=self.log.info))
+
+    def wait(
+        self,
+        seedream_task_id: str,
+        *,
+        model: str = DEFAULT_MODEL,
+        resolution: str = "2K",
+        created_at: float | None = None,
+        timeout: float = DEFAULT_GENERATION_TIMEOUT,
+    ) -> TaskStatus:
+        """Wait for a task at the model's pace, blocking the calling thread.
+
+        :param created_at: epoch seconds of the submission, where known: the first look waits for it.
+        :param timeout: seconds from now.
+        :returns: the status of a task that delivered at least one image.
+        :raises TaskFailedError: the API reports a failure.
+        :raises DeadlineError: the timeout passed first.
+        :raises LookFailedError: the status could not be read.
+        """
+        watch = self._watch_for(seedream_task_id, model, resolution, created_at, timeout)
+        self.watch([watch], model)
+        return Verdict.of(watch).success()
+
+    async def wait_async(
+        self,
+        seedream_task_id: str,
+        *,
+        model: str = DEFAULT_MODEL,
+        resolution: str = "2K",
+        created_at: float | None = None,
+        timeout: float = DEFAULT_GENERATION_TIMEOUT,  # noqa: ASYNC109 - a deadline of the task, not of this call
+    ) -> TaskStatus:
+        """As :meth:`wait`, on an event loop."""
+        watch = self._watch_for(seedream_task_id, model, resolution, created_at, timeout)
+        await self.watch_async([watch], model)
+        return Verdict.of(watch).success()
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Check host and key by reading the balance, which costs nothing."""
+        try:
+            return True, f"Valid key, {self.get_balance():.2f} USD left."
+        except SeedreamError as error:
+            return False, str(error)
+
+    # --- watching ------------------------------------------------------------------------------------
+
+    def start_watch(
+        self, seedream_task_id: str, pace: Pace, *, created_at: float | None, deadline: float
+    ) -> Watch:
+        """A watch whose first look is due now, or when the pace says for a task that was just created."""
+        return Watch.start(
+            seedream_task_id,
+            pace,
+            created_at=created_at,
+            deadline=deadline,
+            now=self._luck.now(),
+            uniform=self._luck.uniform,
+        )
+
+    def watch(self, watches: list[Watch], model: str) -> None:
+        """Look at tasks until every watch has its outcome, blocking the calling thread."""
+        self._run(exchange.watch(watches, model, luck=self._luck, report=self.log.info))
+
+    async def watch_async(
+        self, watches: list[Watch], model: str, report: Callable[[str], None] | None = None
+    ) -> None:
+        """As :meth:`watch`, on an event loop."""
+        await self._look_async(
+            exchange.watch(watches, model, luck=self._luck, report=report or self.log.info)
+        )
+
+    def look(self, watch: Watch, model: str) -> None:
+        """Look once and tell the watch."""
+        self._run(exchange.look(watch, model, luck=self._luck, report=self.log.info))
+
+    # --- plumbing ------------------------------------------------------------------------------------
+
+    def _submission(self, request: GenerateRequest) -> Steps[str]:
+        return exchange.submit(request, luck=self._luck, report=self.log.warning)
+
+    def _status(self, task_id: str, model: str) -> Steps[TaskStatus]:
+        return exchange.status(task_id, model, luck=self._luck, report=self.log.info)
+
+    def _watch_for(
+        self, task_id: str, model: str, resolution: str, created_at: float | None, timeout: float
+    ) -> Watch:
+        pace = MODELS[model].resolutions[resolution].pace
+        deadline = self._luck.now() + timeout
+        return self.start_watch(task_id, pace, created_at=created_at, deadline=deadline)
+
+    def _run(self, steps: Steps[T]) -> T:
+        with ApixoClient(self.account) as client:
+            return client.run(steps)
+
+    async def _look_async(self, steps: Steps[T]) -> T:
+        async with looking_client(await self.account_async()) as client:
+            return await client.run(steps)
+
+
+def _no_connection(conn_id: str, error: Exception) -> ConnectionConfigError:
+    remedy = f"Add it: airflow connections add {conn_id} --conn-type {CONN_TYPE} --conn-password YOUR_KEY"
+    return ConnectionConfigError(f"Connection '{conn_id}' cannot be read ({error}).", remedy)

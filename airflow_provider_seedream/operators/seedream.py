@@ -1,0 +1,290 @@
+"""Operators: submit a generation, download its images, or do the whole job in one task."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_seedream import steps
+from airflow_provider_seedream.apixo.errors import InvalidRequestError, Problem
+from airflow_provider_seedream.apixo.model import DEFAULT_MODEL
+from airflow_provider_seedream.apixo.records import Submission
+from airflow_provider_seedream.apixo.request import GenerateRequest, find_problems, read_rendered
+from airflow_provider_seedream.apixo.verdict import Verdict
+from airflow_provider_seedream.hooks.connection import DEFAULT_CONN_ID
+from airflow_provider_seedream.hooks.seedream import DEFAULT_GENERATION_TIMEOUT, SeedreamHook
+from airflow_provider_seedream.links.seedream import SeedreamResultLink
+from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE
+from airflow_provider_seedream.templating import is_templated
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+
+_REQUEST_FIELDS = (
+    "prompt",
+    "image_urls",
+    "max_images",
+    "resolution",
+    "aspect_ratio",
+    "sequential_image_generation",
+    "mode",
+    "model",
+    "provider",
+)
+_PROMPT_FILES = (".txt", ".md", ".prompt", ".j2", ".jinja2")
+
+
+class SeedreamRequestOperator(BaseOperator):
+    """What Submit and Generate have in common: the content of a request.
+
+    Fields without a template are checked when the DAG is parsed, all others when the task starts; both
+    happen before anything is sent.
+
+    :param prompt: what to draw, 1-5000 characters, or the name of a file that holds it
+        (``.txt``, ``.md``, ``.prompt``, ``.j2``, ``.jinja2`` beside the DAG). (templated)
+    :param image_urls: 1-14 public https URLs of reference images. (templated)
+    :param max_images: number of images, 1-10; all are pre-charged. (templated)
+    :param resolution: ``2K`` or ``4K``. (templated)
+    :param aspect_ratio: one of 1:1, 2:3, 3:2, 3:4, 4:3, 9:16, 16:9, 21:9; ``None`` leaves the shape to the
+        provider. (templated)
+    :param sequential_image_generation: ``disabled``, or ``auto`` for a connected set. (templated)
+    :param mode: follows from ``image_urls`` unless given. (templated)
+    :param model: the model's id. (templated)
+    :param provider: routing ``auto``, ``value`` or ``official``; the connection's when ``None``. (templated)
+    :param seedream_conn_id: connection of type ``seedream``. (templated)
+    """
+
+    template_fields: Sequence[str] = (*_REQUEST_FIELDS, "seedream_conn_id")
+    template_ext: Sequence[str] = _PROMPT_FILES
+    ui_color = "#dfe9f5"
+
+    def __init__(
+        self,
+        *,
+        prompt: str,
+        image_urls: Sequence[str] | None = None,
+        max_images: int = 1,
+        resolution: str = "2K",
+        aspect_ratio: str | None = None,
+        sequential_image_generation: str = "disabled",
+        mode: str | None = None,
+        model: str = DEFAULT_MODEL,
+        provider: str | None = None,
+        seedream_conn_id: str = DEFAULT_CONN_ID,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.prompt = prompt
+        self.image_urls = image_urls
+        self.max_images = max_images
+        self.resolution = resolution
+        self.aspect_ratio = aspect_ratio
+        self.sequential_image_generation = sequential_image_generation
+        self.mode = mode
+        self.model = model
+        self.provider = provider
+        self.seedream_conn_id = seedream_conn_id
+        fields = self._request_fields()
+        self._templated_fields = frozenset(
+            name for name, value in fields.items() if is_templated(value, self.template_ext)
+        )
+        if problems := list(find_problems(fields, self._templated_fields)):
+            raise InvalidRequestError(problems)
+
+    @cached_property
+    def hook(self) -> SeedreamHook:
+        """The hook of this operator's connection."""
+        return SeedreamHook(self.seedream_conn_id)
+
+    def _request_fields(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _REQUEST_FIELDS}
+
+    def _request(self) -> GenerateRequest:
+        """The rendered, validated request."""
+        return GenerateRequest(**read_rendered(self._request_fields(), self._templated_fields))
+
+
+class SeedreamSubmitOperator(SeedreamRequestOperator):
+    """Submits a generation and returns its taskId; pair it with the sensor and the download operator.
+
+    Pushes to XCom: ``return_value``, the API's taskId; ``submission``, what was bought
+    (:meth:`~airflow_provider_seedream.apixo.records.Submission.to_json`: model, resolution, created_at,
+    requested, charged_usd, size, request, ...), which the sensor finds by itself.
+
+    A retry submits, and pays, again.
+
+    :raises NotChargedError: it was refused or never arrived; nothing was charged.
+    :raises AmbiguousSubmitError: the answer was lost; a charge may have happened.
+    """
+
+    def execute(self, context: Context) -> str:
+        """Submit; this spends money."""
+        with steps.hopeless_failures_end_the_task():
+            return steps.submit(self.hook, self._request(), context).seedream_task_id
+
+
+class SeedreamDownloadOperator(BaseOperator):
+    """Saves the images of a finished task to a destination, each verified before it becomes visible.
+
+    Give exactly one of ``result``, ``seedream_task_id`` and ``urls``. Running it again fetches nothing that
+    is already there and intact.
+
+    Returns (XCom) the result record, and: ``destination``, ``manifest`` (path) and ``images``, a list of
+    ``{"index", "path", "name", "url", "bytes", "sha256", "format", "width", "height"}``.
+
+    :param result: what the sensor returned, usually ``wait.output``. (templated)
+    :param seedream_task_id: taskId of a finished task. (templated)
+    :param urls: plain URLs of images. (templated)
+    :param destination: folder as an ``ObjectStoragePath`` or its string, such as
+        ``s3://aws_default@bucket/prefix`` or ``file:///data/images``. (templated)
+    :param storage_conn_id: connection of the destination, where the path names none. (templated)
+    :param filename: template of the file names without extension; ``{seedream_task_id}`` and ``{index}`` are
+        filled in, the extension follows the image's true format. (templated)
+    :param model: model of ``seedream_task_id``. (templated)
+    :param seedream_conn_id: connection of type ``seedream``. (templated)
+    :raises DestinationError: the destination cannot be written; found before anything is fetched.
+    :raises ResultExpiredError: the result host no longer has the image.
+    :raises DownloadError: an image could not be fetched whole; what was saved stays.
+    """
+
+    template_fields: Sequence[str] = (
+        "result",
+        "seedream_task_id",
+        "urls",
+        "destination",
+        "storage_conn_id",
+        "filename",
+        "model",
+        "seedream_conn_id",
+    )
+    ui_color = "#e3f5e8"
+    operator_extra_links = (SeedreamResultLink(),)
+
+    def __init__(
+        self,
+        *,
+        destination: str | ObjectStoragePath,
+        result: Mapping[str, Any] | None = None,
+        seedream_task_id: str | None = None,
+        urls: Sequence[str] | None = None,
+        storage_conn_id: str | None = None,
+        filename: str = DEFAULT_TEMPLATE,
+        model: str = DEFAULT_MODEL,
+        seedream_conn_id: str = DEFAULT_CONN_ID,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.destination = destination
+        self.result = result
+        self.seedream_task_id = seedream_task_id
+        self.urls = urls
+        self.storage_conn_id = storage_conn_id
+        self.filename = filename
+        self.model = model
+        self.seedream_conn_id = seedream_conn_id
+        sources = [name for name in ("result", "seedream_task_id", "urls") if getattr(self, name) is not None]
+        if len(sources) != 1:
+            rule = "exactly one of result, seedream_task_id and urls says what to download"
+            remedy = "Pass the sensor's output as result, a taskId, or a list of URLs."
+            raise InvalidRequestError([Problem("result", ", ".join(sources) or "None", rule, remedy)])
+        steps.check_destination_parameters(destination, filename)
+
+    @cached_property
+    def hook(self) -> SeedreamHook:
+        """The hook of this operator's connection."""
+        return SeedreamHook(self.seedream_conn_id)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Fetch, verify and place the images, then the manifest."""
+        with steps.hopeless_failures_end_the_task():
+            target = steps.open_destination(self.destination, self.storage_conn_id, self.filename)
+            return steps.save(self._source(), target, self.hook, context)
+
+
+class SeedreamGenerateOperator(SeedreamRequestOperator):
+    """Submits, waits without a worker slot, and saves the images: the whole job in one task.
+
+    Returns (XCom) the result record described at
+    :func:`~airflow_provider_seedream.apixo.records.result_record`; with a destination also what
+    :class:`SeedreamDownloadOperator` adds. Pushes ``submission`` as soon as the task is accepted.
+
+    A retry submits, and pays, again.
+
+    :param destination: folder for the images, checked before money is spent; ``None`` returns URLs only.
+        (templated)
+    :param storage_conn_id: connection of the destination, where the path names none. (templated)
+    :param filename: template of the file names, as for the download operator. (templated)
+    :param generation_timeout: seconds to wait for the result.
+    :param first_poll: seconds from the submission to the first look; ``None`` follows the model
+        (2K: 20, 4K: 30).
+    :param poll_interval: seconds between two looks; ``None`` follows the model (2K: 3-5, 4K: 5).
+    :param deferrable: wait in the triggerer; ``False`` waits in the worker.
+    :raises SeedreamError: see the three operators that this one replaces.
+    """
+
+    template_fields: Sequence[str] = (
+        *SeedreamRequestOperator.template_fields,
+        "destination",
+        "storage_conn_id",
+        "filename",
+    )
+    ui_color = "#e3e3f5"
+    operator_extra_links = (SeedreamResultLink(),)
+
+    def __init__(
+        self,
+        *,
+        destination: str | ObjectStoragePath | None = None,
+        storage_conn_id: str | None = None,
+        filename: str = DEFAULT_TEMPLATE,
+        generation_timeout: float | timedelta = DEFAULT_GENERATION_TIMEOUT,
+        first_poll: float | None = None,
+        poll_interval: float | None = None,
+        deferrable: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.destination = destination
+        self.storage_conn_id = storage_conn_id
+        self.filename = filename
+        self.generation_timeout = steps.seconds("generation_timeout", generation_timeout)
+        self.first_poll = first_poll
+        self.poll_interval = poll_interval
+        self.deferrable = deferrable
+        if destination is not None:
+            steps.check_destination_parameters(destination, filename)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Check everything that is free, submit, and wait."""
+        with steps.hopeless_failures_end_the_task():
+            request = self._request()
+            self._target()
+            submission = steps.submit(self.hook, request, context)
+            deadline = time.time() + self.generation_timeout
+            pace = steps.paced(submission, self.first_poll, self.poll_interval)
+            if self.deferrable:
+                steps.defer_until_finished(
+                    self, submission, pace, deadline=deadline, conn_id=self.seedream_conn_id
+                )
+            watch = self.hook.start_watch(
+                submission.seedream_task_id, pace, created_at=submission.submitted_at, deadline=deadline
+            )
+            self.hook.watch([watch], submission.model)
+            return self._finish(context, submission, Verdict.of(watch))
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Resume with the trigger's event: conclude and save."""
+        with steps.hopeless_failures_end_the_task():
+            verdict = steps.verdict_of(event)
+            submission = steps.recorded_submission(context, self.task_id, verdict.task_id)
+            return self._finish(context, submission or self._bare_submission(verdict), verdict)
+
+    def _finish(self, context: Context, submission: Submission, verdict: Verdict) -> dict[str, Any]:
+        result = steps.conclude(submission, verdict, retry=_RETRY_PAYS)
+        target = self._target()
+        return result if target is None else steps.save(result, target, self.hook, context)

@@ -1,0 +1,49 @@
+"""What Airflow discovers about this provider through its entry point."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow_provider_seedream import __version__
+from airflow_provider_seedream.hooks.connection import CONN_TYPE, HOOK_NAME, conn_fields, form_behaviour
+
+PACKAGE = "airflow_provider_seedream"
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Metadata in the shape of Airflow's ``provider_info.schema.json``."""
+    behaviour = form_behaviour()
+    return {
+        "package-name": "airflow-provider-seedream",
+        "name": "Seedream",
+        "description": "Seedream 4.5 image generation on the APIXO API",
+        "versions": [__version__],
+        "connection-types": [
+            {
+                "connection-type": CONN_TYPE,
+                "hook-class-name": f"{PACKAGE}.hooks.seedream.SeedreamHook",
+                "hook-name": HOOK_NAME,
+                "conn-fields": conn_fields(),
+                "ui-field-behaviour": {key.replace("_", "-"): value for key, value in behaviour.items()},
+            }
+        ],
+        "extra-links": [f"{PACKAGE}.links.seedream.SeedreamResultLink"],
+        "config": {
+            "seedream": {
+                "description": "Settings of the Seedream provider.",
+                "options": {
+                    "min_deferral_seconds": {
+                        "description": (
+                            "No trigger resumes its task sooner than this many seconds after the task "
+                            "deferred: Airflow's scheduler fails tasks that come back before it has seen "
+                            "them leave (apache/airflow issues 66374, 67287, 71580, 72716)."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "float",
+                        "example": None,
+                        "default": "6",
+                    }
+                },
+            }
+        },
+    }

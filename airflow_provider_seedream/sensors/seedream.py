@@ -1,0 +1,166 @@
+"""Waits for a submitted task without holding a worker slot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowSkipException,
+    BaseSensorOperator,
+    PokeReturnValue,
+    conf,
+)
+
+from airflow_provider_seedream import steps
+from airflow_provider_seedream.apixo.errors import InvalidRequestError, SeedreamError
+from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, MODELS
+from airflow_provider_seedream.apixo.pace import Watch
+from airflow_provider_seedream.apixo.records import Submission
+from airflow_provider_seedream.apixo.request import find_problems
+from airflow_provider_seedream.apixo.verdict import Verdict
+from airflow_provider_seedream.hooks.connection import DEFAULT_CONN_ID
+from airflow_provider_seedream.hooks.seedream import DEFAULT_GENERATION_TIMEOUT, SeedreamHook
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+_RETRY = "A retry of this sensor looks at the same task again and buys nothing."
+
+
+class SeedreamTaskSensor(BaseSensorOperator):
+    """Waits until a task has ended, and returns its result.
+
+    What Submit recorded (resolution, number of images, price, time) is found by itself when Submit is
+    upstream; for a task that was submitted elsewhere, ``model`` and ``resolution`` set the pace.
+
+    Returns (XCom) the result record described at
+    :func:`~airflow_provider_seedream.apixo.records.result_record`.
+
+    :param seedream_task_id: the API's taskId, usually ``submit.output``. (templated)
+    :param seedream_conn_id: connection of type ``seedream``. (templated)
+    :param model: model of a task that was submitted elsewhere. (templated)
+    :param resolution: resolution of a task that was submitted elsewhere. (templated)
+    :param timeout: seconds that this sensor waits in total, in every mode.
+    :param first_poll: seconds from the task's creation to the first look; ``None`` follows the model
+        (2K: 20, 4K: 30).
+    :param poke_interval: seconds between two looks; ``None`` follows the model (2K: 3-5, 4K: 5).
+    :param deferrable: wait in the triggerer; by default Airflow's ``[operators] default_deferrable``.
+    :raises TaskFailedError: the generation failed and a retry may help; otherwise the task fails at once.
+    :raises DeadlineError: the timeout passed; the task may still finish.
+    :raises LookFailedError: the status could not be read for too long.
+    """
+
+    template_fields: Sequence[str] = ("seedream_task_id", "seedream_conn_id", "model", "resolution")
+    ui_color = "#e8e3f5"
+
+    def __init__(
+        self,
+        *,
+        seedream_task_id: str,
+        seedream_conn_id: str = DEFAULT_CONN_ID,
+        model: str = DEFAULT_MODEL,
+        resolution: str = "2K",
+        timeout: float | timedelta = DEFAULT_GENERATION_TIMEOUT,
+        first_poll: float | None = None,
+        poke_interval: float | timedelta | None = None,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        **kwargs: Any,
+    ) -> None:
+        interval = MODELS[DEFAULT_MODEL].resolutions["2K"].pace.interval_high
+        super().__init__(
+            timeout=timeout, poke_interval=interval if poke_interval is None else poke_interval, **kwargs
+        )
+        self.seedream_task_id = seedream_task_id
+        self.seedream_conn_id = seedream_conn_id
+        self.model = model
+        self.resolution = resolution
+        self.first_poll = first_poll
+        self.poll_interval = None if poke_interval is None else self.poke_interval
+        self.deferrable = deferrable
+        self._watch: Watch | None = None
+
+    @cached_property
+    def hook(self) -> SeedreamHook:
+        """The hook of this sensor's connection."""
+        return SeedreamHook(self.seedream_conn_id)
+
+    def execute(self, context: Context) -> Any:
+        """Wait in the mode that was asked for."""
+        with steps.hopeless_failures_end_the_task(), self._soft_failures():
+            if not self.deferrable:
+                return super().execute(context)
+            submission = self._submission(context)
+            watch = self._start_watch(submission, time.time())
+            if watch.next_look <= time.time() + 1:
+                # What is already finished is delivered without deferring.
+                self.hook.look(watch, submission.model)
+            if watch.outcome is not None:
+                return steps.conclude(submission, Verdict.of(watch), retry=_RETRY)
+            return steps.defer_until_finished(
+                self, submission, watch.pace, deadline=watch.deadline, conn_id=self.seedream_conn_id
+            )
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Resume with the trigger's event."""
+        with steps.hopeless_failures_end_the_task(), self._soft_failures():
+            return steps.conclude(self._submission(context), steps.verdict_of(event), retry=_RETRY)
+
+    def poke(self, context: Context) -> PokeReturnValue | bool:
+        """Look once, if a look is due; sets ``poke_interval`` to the time until the next one."""
+        submission = self._submission(context)
+        if self._watch is None:
+            self._watch = self._start_watch(submission, self._started_at(context))
+        watch = self._watch
+        if watch.next_look <= time.time():
+            self.hook.look(watch, submission.model)
+        if watch.outcome is not None:
+            return PokeReturnValue(True, steps.conclude(submission, Verdict.of(watch), retry=_RETRY))
+        self.poke_interval = max(0.0, watch.next_look - time.time())
+        return False
+
+    def _submission(self, context: Context) -> Submission:
+        """What was bought, as recorded upstream or as far as the parameters tell."""
+        self._check_rendered()
+        for task_id in sorted(self.upstream_task_ids):
+            if submission := steps.recorded_submission(context, task_id, self.seedream_task_id):
+                return submission
+        return Submission(
+            seedream_task_id=self.seedream_task_id,
+            price_per_image=self.hook.account.price_per_image,
+            model=self.model,
+            resolution=self.resolution,
+        )
+
+    def _check_rendered(self) -> None:
+        steps.check_task_id(self.seedream_task_id)
+        content = {"model": self.model, "resolution": self.resolution}
+        if problems := list(find_problems(content)):
+            raise InvalidRequestError(problems)
+
+    def _start_watch(self, submission: Submission, started_at: float) -> Watch:
+        return self.hook.start_watch(
+            submission.seedream_task_id,
+            steps.paced(submission, self.first_poll, self.poll_interval),
+            created_at=submission.submitted_at,
+            deadline=started_at + self.timeout,
+        )
+
+    def _started_at(self, context: Context) -> float:
+        """Epoch seconds of this try's first poke, which in reschedule mode another process has seen."""
+        first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
+        return first.timestamp() if first else time.time()
+
+    @contextmanager
+    def _soft_failures(self) -> Iterator[None]:
+        """Airflow skips softly failing sensors only for its own exceptions."""
+        try:
+            yield
+        except SeedreamError as error:
+            if self.soft_fail or self.never_fail:
+                raise AirflowSkipException(f"Skipping: {error}") from error
+            raise

@@ -1,0 +1,94 @@
+"""Looks at submitted tasks until they end; never submits, downloads or blocks the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_seedream.apixo.errors import Kind, SeedreamError
+from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, Pace
+from airflow_provider_seedream.apixo.verdict import Verdict
+from airflow_provider_seedream.hooks.connection import DEFAULT_CONN_ID
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+
+
+class SeedreamTaskTrigger(BaseTrigger):
+    """Watches one or many tasks and sends one event when all have ended.
+
+    Its arguments are ids and numbers only: Airflow stores them as plain JSON, and the key stays in the
+    connection. It is safe to run twice at once and to start anew, since it only looks.
+
+    :param seedream_task_ids: taskIds of the API, all of one model.
+    :param first_look: seconds from the tasks' creation to the first look.
+    :param interval_low: shortest time between two looks, in seconds.
+    :param interval_high: longest time between two looks, in seconds.
+    :param created_at: epoch seconds of the tasks' creation; ``None`` where it is not known.
+    :param deadline: epoch seconds at which the wait ends.
+    :param not_before: epoch seconds before which no event is sent, because Airflow's scheduler fails a
+        task that resumes before it has seen the task defer.
+    """
+
+    def __init__(
+        self,
+        *,
+        seedream_task_ids: Sequence[str],
+        deadline: float,
+        first_look: float,
+        interval_low: float,
+        interval_high: float,
+        created_at: float | None = None,
+        not_before: float = 0.0,
+        model: str = DEFAULT_MODEL,
+        seedream_conn_id: str = DEFAULT_CONN_ID,
+    ) -> None:
+        super().__init__()
+        self.seedream_task_ids = list(seedream_task_ids)
+        self.deadline = deadline
+        self.pace = Pace(first_look, interval_low, interval_high)
+        self.created_at = created_at
+        self.not_before = not_before
+        self.model = model
+        self.seedream_conn_id = seedream_conn_id
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """The class path and the arguments that make this trigger again."""
+        return (
+            f"{type(self).__module__}.{type(self).__qualname__}",
+            {
+                "seedream_task_ids": self.seedream_task_ids,
+                "deadline": self.deadline,
+                "first_look": self.pace.first_look,
+                "interval_low": self.pace.interval_low,
+                "interval_high": self.pace.interval_high,
+                "created_at": self.created_at,
+                "not_before": self.not_before,
+                "model": self.model,
+                "seedream_conn_id": self.seedream_conn_id,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yield one event: ``{"verdicts": [...]}``, one :class:`Verdict` in JSON per task."""
+        try:
+            verdicts = await self._watch()
+        except Exception as error:  # noqa: BLE001 - a trigger that raises leaves a traceback instead of a reason
+            verdicts = [self._broken(task_id, error) for task_id in self.seedream_task_ids]
+        await asyncio.sleep(max(0.0, self.not_before - time.time()))
+        yield TriggerEvent({"verdicts": [verdict.to_json() for verdict in verdicts]})
+
+    async def _watch(self) -> list[Verdict]:
+        hook = SeedreamHook(self.seedream_conn_id)
+        watches = [
+            hook.start_watch(task_id, self.pace, created_at=self.created_at, deadline=self.deadline)
+            for task_id in self.seedream_task_ids
+        ]
+        await hook.watch_async(watches, self.model, report=self.log.info)
+        return [Verdict.of(watch) for watch in watches]
+
+    def _broken(self, task_id: str, error: Exception) -> Verdict:
+        kind = error.cause.kind if isinstance(error, SeedreamError) else Kind.UNKNOWN
+        return Verdict.broken(task_id, f"{type(error).__name__}: {error}", deadline=self.deadline, kind=kind)

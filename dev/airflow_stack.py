@@ -1,0 +1,254 @@
+"""A real Airflow in one folder, each component a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import psutil
+
+COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
+STARTUP_SECONDS = 180
+
+
+class StackError(RuntimeError):
+    """Airflow did not do what it should; the message names the log to read."""
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports of the loopback address that nobody uses."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+class AirflowStack:
+    """Starts Airflow's components, speaks to its REST API, and leaves no process behind.
+
+    :param home: ``AIRFLOW_HOME``; made if missing, and reused by the next start.
+    :param dags_folder: where the DAGs are.
+    :param env: more environment, such as connections and variables.
+    :param python: interpreter of the environment in which Airflow is installed.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        dags_folder: Path,
+        env: Mapping[str, str] | None = None,
+        *,
+        python: str = sys.executable,
+    ) -> None:
+        self.home = home.resolve()
+        self._python = python
+        port, worker_log_port, trigger_log_port = free_ports(3)
+        self.url = f"http://127.0.0.1:{port}"
+        self.env = {
+            # Settings of another Airflow on this machine must not leak in.
+            **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
+            "AIRFLOW_HOME": str(self.home),
+            "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder.resolve()),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+            "AIRFLOW__CORE__PARALLELISM": "4",
+            "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "AIRFLOW__API__PORT": str(port),
+            "AIRFLOW__API__HOST": "127.0.0.1",
+            "AIRFLOW__API__BASE_URL": self.url,
+            "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API__SECRET_KEY": secrets.token_hex(16),
+            "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
+            "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_log_port),
+            "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(trigger_log_port),
+            "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
+            "PYTHONUNBUFFERED": "1",
+            **(env or {}),
+        }
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    # --- life ----------------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Prepare the database and start every component; returns when the API answers."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.airflow("db", "migrate")
+        for component in COMPONENTS:
+            self.start_component(component)
+        self.wait_until(self._healthy, "all components are healthy", STARTUP_SECONDS)
+        return self
+
+    def start_component(self, component: str) -> None:
+        """Start one component in a session of its own, its output in ``HOME/COMPONENT.log``."""
+        with self.log_of(component).open("ab") as log:
+            self.processes[component] = subprocess.Popen(
+                [self._python, "-m", "airflow", component],
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def stop(self) -> None:
+        """End every process that was started here, forked workers and orphans included."""
+        for process in self._own_processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
+        psutil.wait_procs(self._own_processes(), timeout=8)
+        for process in self._own_processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        for popen in self.processes.values():
+            popen.wait()
+        self.processes.clear()
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _own_processes(self) -> list[psutil.Process]:
+        """Everything in the components' sessions: orphans keep the session when their parent is gone."""
+        sessions = {popen.pid for popen in self.processes.values()}
+        return [process for process in psutil.process_iter() if _session_of(process.pid) in sessions]
+
+    def _healthy(self) -> bool:
+        for component, process in self.processes.items():
+            if process.poll() is not None:
+                raise StackError(
+                    f"airflow {component} ended with {process.returncode}: {self._tail(component)}"
+                )
+        with contextlib.suppress(httpx.HTTPError, ValueError):
+            health = httpx.get(f"{self.url}/api/v2/monitor/health", timeout=5, trust_env=False).json()
+            return all(
+                health[part]["status"] == "healthy"
+                for part in ("metadatabase", "scheduler", "triggerer", "dag_processor")
+            )
+        return False
+
+    # --- use -----------------------------------------------------------------------------------------
+
+    def airflow(self, *arguments: str) -> str:
+        """Run an ``airflow`` command and return its standard output."""
+        done = subprocess.run(
+            [self._python, "-m", "airflow", *arguments],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise StackError(
+                f"airflow {' '.join(arguments)} failed: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+            )
+        return done.stdout
+
+    def api(self, method: str, path: str, **options: Any) -> Any:
+        """Call Airflow's public REST API (``/api/v2``) and return the decoded JSON."""
+        token = httpx.get(f"{self.url}/auth/token", timeout=30, trust_env=False).json()["access_token"]
+        response = httpx.request(
+            method,
+            f"{self.url}/api/v2{path}",
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=30,
+            trust_env=False,
+            **options,
+        )
+        if response.is_error:
+            raise StackError(f"{method} {path}: {response.status_code} {response.text[:500]}")
+        return response.json() if response.content else None
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
+        """Trigger a DAG, as soon as the DAG processor has found it; returns the run id."""
+        self.wait_until(lambda: self._is_known(dag_id), f"DAG {dag_id} is parsed", 120)
+        body = {"logical_date": None, "conf": dict(conf or {})}
+        return str(self.api("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+
+    def _is_known(self, dag_id: str) -> bool:
+        if errors := self.api("GET", "/importErrors")["import_errors"]:
+            raise StackError(f"DAG import error: {errors[0]['stack_trace']}")
+        return any(dag["dag_id"] == dag_id for dag in self.api("GET", "/dags?limit=100")["dags"])
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """State of a DAG run."""
+        return str(self.api("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
+
+    def task_instances(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """All task instances of a DAG run."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=1000"
+        return list(self.api("GET", path)["task_instances"])
+
+    def xcom(
+        self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1
+    ) -> Any:
+        """One XCom value, decoded."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
+        return self.api("GET", f"{path}?map_index={map_index}&deserialize=false")["value"]
+
+    def task_log(
+        self, dag_id: str, run_id: str, task_id: str, try_number: int = 1, map_index: int = -1
+    ) -> str:
+        """The task's log as text, one event a line."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{try_number}"
+        content = self.api("GET", f"{path}?map_index={map_index}&full_content=true")["content"]
+        return "\n".join(
+            " ".join(str(value) for value in entry.values()) if isinstance(entry, dict) else str(entry)
+            for entry in content
+        )
+
+    def wait_for_run(self, dag_id: str, run_id: str, timeout: float = 300) -> str:
+        """Wait until a DAG run has ended; returns its state."""
+        self.wait_until(
+            lambda: self.run_state(dag_id, run_id) in ("success", "failed"),
+            f"{dag_id} {run_id} ends",
+            timeout,
+        )
+        return self.run_state(dag_id, run_id)
+
+    def wait_until(self, condition: Callable[[], bool], what: str, timeout: float) -> None:
+        """Ask again until a condition holds.
+
+        :raises StackError: it did not hold within ``timeout`` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() > deadline:
+                logs = ", ".join(str(self.log_of(component)) for component in COMPONENTS)
+                raise StackError(f"waited {timeout:.0f} s in vain until {what}; see {logs}")
+            time.sleep(0.5)
+
+    def log_of(self, component: str) -> Path:
+        """Where a component's output goes."""
+        return self.home / f"{component}.log"
+
+    def _tail(self, component: str) -> str:
+        return self.log_of(component).read_text(errors="replace")[-2000:]
+
+
+def _session_of(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
