@@ -1,4 +1,4 @@
-"""The steps of a request that operators and sensor share: submit, defer, conclude, save."""
+"""The steps of a request that operators and sensor share: submit, defer, conclude."""
 
 from __future__ import annotations
 
@@ -9,12 +9,20 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, conf
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    BaseOperator,
+    conf,
+)
 
-from airflow_provider_seedream.apixo.errors import InvalidRequestError, Problem, SeedreamError
+from airflow_provider_seedream.apixo.errors import (
+    NotFinishedError,
+    SeedreamError,
+)
 from airflow_provider_seedream.apixo.model import Pace
 from airflow_provider_seedream.apixo.records import Submission, result_record
-from airflow_provider_seedream.apixo.verdict import Verdict
+from airflow_provider_seedream.apixo.task import TaskStatus
+from airflow_provider_seedream.apixo.verdict import Verdict, task_failed
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -75,6 +83,14 @@ def recorded_submission(context: Context, pushed_by: str, seedream_task_id: str)
     return None
 
 
+def find_submission(context: Context, operator: BaseOperator, seedream_task_id: str) -> Submission | None:
+    """The record of a taskId that one of an operator's upstream tasks pushed, or ``None``."""
+    for task_id in sorted(operator.upstream_task_ids):
+        if submission := recorded_submission(context, task_id, seedream_task_id):
+            return submission
+    return None
+
+
 def paced(submission: Submission, first_poll: float | None, poll_interval: float | None) -> Pace:
     """The model's pace, with the user's own seconds where given."""
     pace = submission.pace
@@ -129,11 +145,14 @@ def conclude(submission: Submission, verdict: Verdict, *, retry: str) -> dict[st
         raise
 
 
-def check_task_id(value: Any) -> None:
-    """Refuse what is no taskId before the API is asked.
+def conclude_finished(submission: Submission, status: TaskStatus) -> dict[str, Any]:
+    """The result record of a task that was looked at once.
 
-    :raises InvalidRequestError: it is empty or no string.
+    :raises TaskFailedError: the API reports a failure.
+    :raises NotFinishedError: it is still in progress.
     """
-    if not isinstance(value, str) or not value.strip() or value == "None":
-        remedy = "Pass the Submit operator's output, or a taskId."
-        raise InvalidRequestError([Problem("seedream_task_id", repr(value), "is no taskId", remedy)])
+    if not status.finished:
+        raise NotFinishedError(status.task_id, status.state)
+    if not status.succeeded:
+        raise task_failed(status)
+    return result_record(submission, status)

@@ -209,6 +209,16 @@ class DeadlineError(ChargedError):
         super().__init__(message, cause)
 
 
+class NotFinishedError(ChargedError):
+    """A result was asked for while the task is still in progress."""
+
+    def __init__(self, task_id: str, state: str) -> None:
+        cause = Cause(Kind.TRANSIENT, "The task is still in progress", "Put a sensor before this task.")
+        super().__init__(
+            f"Task {task_id} is {state}; there is nothing to download yet. {cause.remedy}", cause
+        )
+
+
 class DownloadError(ChargedError):
     """A finished image could not be fetched, verified or stored; the generation itself is paid."""
 

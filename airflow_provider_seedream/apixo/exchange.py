@@ -173,7 +173,7 @@ def look(one: Watch, model: str, *, luck: Luck, report: Report) -> Steps[None]:
         return
     one.saw(verdict, now=luck.now(), uniform=luck.uniform)
     if one.changed:
-        report(f"Task {one.task_id} is {verdict.state}.")
+        report(f"Task {one.task_id}: state {verdict.state}.")
 
 
 def _status_request(task_id: str, model: str) -> Send:

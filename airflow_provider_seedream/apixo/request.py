@@ -139,7 +139,7 @@ def find_problems(fields: Mapping[str, Any], unknown: frozenset[str] = frozenset
 
 
 def _model_for_rules(model_id: Any) -> Model:
-    """An unknown model is a problem of its own; the other fields are then held against the default's rules."""
+    """An unknown model is a problem of its own; the other fields then follow the default model's rules."""
     return MODELS.get(model_id, SEEDREAM_4_5) if isinstance(model_id, str) else SEEDREAM_4_5
 
 
@@ -338,17 +338,18 @@ def _from_text(name: str, value: Any) -> Any:
     if name == "max_images" and _is_digits(value):
         return int(value)
     if name == "image_urls" and isinstance(value, str) and value.strip().startswith("["):
-        return _list_from_text(value)
+        return value_from_text(value)
     if name == "prompt" and isinstance(value, int | float):
         # render_template_as_native_obj turns a prompt such as "1984" into a number.
         return str(value)
     return value
 
 
-def _list_from_text(text: str) -> Any:
+def value_from_text(text: str) -> Any:
+    """The list or dict that a template rendered as text, in JSON or Python notation; else the text itself."""
     for parse in (json.loads, ast.literal_eval):
         try:
-            return parse(text)
+            return parse(text.strip())
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
     return text

@@ -14,13 +14,21 @@ from airflow_provider_seedream import steps
 from airflow_provider_seedream.apixo.errors import InvalidRequestError, Problem
 from airflow_provider_seedream.apixo.model import DEFAULT_MODEL
 from airflow_provider_seedream.apixo.records import Submission
-from airflow_provider_seedream.apixo.request import GenerateRequest, find_problems, read_rendered
+from airflow_provider_seedream.apixo.request import (
+    GenerateRequest,
+    find_problems,
+    read_rendered,
+    shown,
+    value_from_text,
+)
 from airflow_provider_seedream.apixo.verdict import Verdict
 from airflow_provider_seedream.hooks.connection import DEFAULT_CONN_ID
 from airflow_provider_seedream.hooks.seedream import DEFAULT_GENERATION_TIMEOUT, SeedreamHook
 from airflow_provider_seedream.links.seedream import SeedreamResultLink
-from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE
-from airflow_provider_seedream.templating import is_templated
+from airflow_provider_seedream.parameters import check_task_id, is_templated, seconds, url_list
+from airflow_provider_seedream.saving import Target, open_target, save
+from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE, check_template
+from airflow_provider_seedream.storage.save import urls_id
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
@@ -36,6 +44,7 @@ _REQUEST_FIELDS = (
     "model",
     "provider",
 )
+_RETRY_PAYS = "A retry of this task submits, and pays, again."
 _PROMPT_FILES = (".txt", ".md", ".prompt", ".j2", ".jinja2")
 
 
@@ -192,7 +201,8 @@ class SeedreamDownloadOperator(BaseOperator):
             rule = "exactly one of result, seedream_task_id and urls says what to download"
             remedy = "Pass the sensor's output as result, a taskId, or a list of URLs."
             raise InvalidRequestError([Problem("result", ", ".join(sources) or "None", rule, remedy)])
-        steps.check_destination_parameters(destination, filename)
+        if not is_templated(filename):
+            check_template(filename)
 
     @cached_property
     def hook(self) -> SeedreamHook:
@@ -202,8 +212,34 @@ class SeedreamDownloadOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Fetch, verify and place the images, then the manifest."""
         with steps.hopeless_failures_end_the_task():
-            target = steps.open_destination(self.destination, self.storage_conn_id, self.filename)
-            return steps.save(self._source(), target, self.hook, context)
+            target = open_target(self.destination, self.storage_conn_id, self.filename)
+            return save(self._source(context), target, self.hook, context)
+
+    def _source(self, context: Context) -> Mapping[str, Any]:
+        """The result record to save."""
+        if self.seedream_task_id is not None:
+            return self._look_up(context)
+        if self.urls is not None:
+            urls = url_list(value_from_text(self.urls) if isinstance(self.urls, str) else self.urls, "urls")
+            return {"seedream_task_id": urls_id(urls), "urls": urls, "delivered": len(urls)}
+        result = value_from_text(self.result) if isinstance(self.result, str) else self.result
+        if not isinstance(result, Mapping) or not isinstance(result.get("seedream_task_id"), str):
+            remedy = "Pass the sensor's output."
+            raise InvalidRequestError(
+                [Problem("result", shown(result), "is no result of the sensor", remedy)]
+            )
+        return {**result, "urls": url_list(result.get("urls"), "result['urls']")}
+
+    def _look_up(self, context: Context) -> dict[str, Any]:
+        """The result of a task that must have finished."""
+        task_id = check_task_id(self.seedream_task_id)
+        submission = steps.find_submission(context, self, task_id) or Submission(
+            seedream_task_id=task_id,
+            price_per_image=self.hook.account.price_per_image,
+            model=self.model,
+        )
+        status = self.hook.get_status(task_id, submission.model)
+        return steps.conclude_finished(submission, status)
 
 
 class SeedreamGenerateOperator(SeedreamRequestOperator):
@@ -252,12 +288,13 @@ class SeedreamGenerateOperator(SeedreamRequestOperator):
         self.destination = destination
         self.storage_conn_id = storage_conn_id
         self.filename = filename
-        self.generation_timeout = steps.seconds("generation_timeout", generation_timeout)
+        self.generation_timeout = seconds("generation_timeout", generation_timeout)
         self.first_poll = first_poll
         self.poll_interval = poll_interval
         self.deferrable = deferrable
-        if destination is not None:
-            steps.check_destination_parameters(destination, filename)
+        if not is_templated(filename):
+            known = "max_images" not in self._templated_fields
+            check_template(filename, self.max_images if known and destination is not None else None)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check everything that is free, submit, and wait."""
@@ -284,7 +321,16 @@ class SeedreamGenerateOperator(SeedreamRequestOperator):
             submission = steps.recorded_submission(context, self.task_id, verdict.task_id)
             return self._finish(context, submission or self._bare_submission(verdict), verdict)
 
+    def _target(self) -> Target | None:
+        if self.destination is None:
+            return None
+        return open_target(self.destination, self.storage_conn_id, self.filename)
+
+    def _bare_submission(self, verdict: Verdict) -> Submission:
+        """What is still known when the record is gone: enough to keep what was paid for."""
+        return Submission(seedream_task_id=verdict.task_id, price_per_image=self.hook.account.price_per_image)
+
     def _finish(self, context: Context, submission: Submission, verdict: Verdict) -> dict[str, Any]:
         result = steps.conclude(submission, verdict, retry=_RETRY_PAYS)
         target = self._target()
-        return result if target is None else steps.save(result, target, self.hook, context)
+        return result if target is None else save(result, target, self.hook, context)

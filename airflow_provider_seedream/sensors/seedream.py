@@ -25,6 +25,7 @@ from airflow_provider_seedream.apixo.request import find_problems
 from airflow_provider_seedream.apixo.verdict import Verdict
 from airflow_provider_seedream.hooks.connection import DEFAULT_CONN_ID
 from airflow_provider_seedream.hooks.seedream import DEFAULT_GENERATION_TIMEOUT, SeedreamHook
+from airflow_provider_seedream.parameters import check_task_id
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -126,10 +127,7 @@ class SeedreamTaskSensor(BaseSensorOperator):
     def _submission(self, context: Context) -> Submission:
         """What was bought, as recorded upstream or as far as the parameters tell."""
         self._check_rendered()
-        for task_id in sorted(self.upstream_task_ids):
-            if submission := steps.recorded_submission(context, task_id, self.seedream_task_id):
-                return submission
-        return Submission(
+        return steps.find_submission(context, self, self.seedream_task_id) or Submission(
             seedream_task_id=self.seedream_task_id,
             price_per_image=self.hook.account.price_per_image,
             model=self.model,
@@ -137,7 +135,7 @@ class SeedreamTaskSensor(BaseSensorOperator):
         )
 
     def _check_rendered(self) -> None:
-        steps.check_task_id(self.seedream_task_id)
+        check_task_id(self.seedream_task_id)
         content = {"model": self.model, "resolution": self.resolution}
         if problems := list(find_problems(content)):
             raise InvalidRequestError(problems)

@@ -45,7 +45,7 @@ class SeedreamTaskTrigger(BaseTrigger):
         model: str = DEFAULT_MODEL,
         seedream_conn_id: str = DEFAULT_CONN_ID,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.seedream_task_ids = list(seedream_task_ids)
         self.deadline = deadline
         self.pace = Pace(first_look, interval_low, interval_high)
@@ -78,7 +78,7 @@ class SeedreamTaskTrigger(BaseTrigger):
         except Exception as error:  # noqa: BLE001 - a trigger that raises leaves a traceback instead of a reason
             verdicts = [self._broken(task_id, error) for task_id in self.seedream_task_ids]
         await asyncio.sleep(max(0.0, self.not_before - time.time()))
-        yield TriggerEvent({"verdicts": [verdict.to_json() for verdict in verdicts]})
+        yield TriggerEvent({"verdicts": [verdict.to_json() for verdict in verdicts]})  # type: ignore[no-untyped-call]
 
     async def _watch(self) -> list[Verdict]:
         hook = SeedreamHook(self.seedream_conn_id)

@@ -1,0 +1,96 @@
+"""Saves a result from an Airflow task: the target opened early, then images, manifest and asset facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow.providers.common.compat.sdk import Asset, ObjectStoragePath
+
+from airflow_provider_seedream.apixo.errors import ConnectionConfigError
+from airflow_provider_seedream.storage.destination import check_writable, resolve_destination
+from airflow_provider_seedream.storage.manifest import TaskRecord
+from airflow_provider_seedream.storage.naming import FileNames, check_template
+from airflow_provider_seedream.storage.save import save_task
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_seedream.hooks.seedream import SeedreamHook
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a task's images go.
+
+    :param folder: a writable folder or prefix.
+    :param filename: template of the file names.
+    """
+
+    folder: ObjectStoragePath
+    filename: str
+
+
+def open_target(destination: Any, storage_conn_id: str | None, filename: str) -> Target:
+    """Open the destination and prove that it can be written, before money is spent or bytes are fetched.
+
+    :raises DestinationError: it cannot be used.
+    :raises InvalidRequestError: the file name template breaks a rule.
+    """
+    check_template(filename)
+    folder = resolve_destination(destination, storage_conn_id)
+    check_writable(folder)
+    return Target(folder, filename)
+
+
+def save(result: Mapping[str, Any], target: Target, hook: SeedreamHook, context: Context) -> dict[str, Any]:
+    """Save the images of a result record, and return it with what was saved.
+
+    :returns: ``result`` and: ``destination``, ``manifest`` (path), ``images`` (a list of
+        :class:`~airflow_provider_seedream.storage.manifest.SavedImage` as dicts).
+    :raises DownloadError: not all images could be saved.
+    """
+    size = result.get("size")
+    manifest = save_task(
+        _task_record(result, context),
+        result["urls"],
+        target.folder,
+        template=target.filename,
+        expected_size=(size[0], size[1]) if size else None,
+        trusted_origin=_trusted_origin(hook),
+        log=hook.log,
+    )
+    names = FileNames(target.filename, manifest.seedream_task_id)
+    saved = {
+        "destination": str(target.folder),
+        "manifest": str(target.folder / names.manifest),
+        "images": [asdict(image) for image in manifest.images],
+    }
+    _tell_outlets(context, {**saved, "cost_usd": manifest.cost_usd})
+    return {**result, **saved}
+
+
+def _task_record(result: Mapping[str, Any], context: Context) -> TaskRecord:
+    known: dict[str, Any] = {field.name: result.get(field.name) for field in fields(TaskRecord)}
+    ti = context["ti"]
+    known |= {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
+    return TaskRecord(**known)
+
+
+def _trusted_origin(hook: SeedreamHook) -> str | None:
+    """The sandbox's origin; the real API has none, nor have plain URLs without a connection."""
+    try:
+        account = hook.account
+    except ConnectionConfigError:
+        return None
+    parts = urlsplit(account.base_url)
+    return f"{parts.scheme}://{parts.netloc}" if account.is_local else None
+
+
+def _tell_outlets(context: Context, facts: Mapping[str, Any]) -> None:
+    """Put what was saved into the events of the task's outlet assets."""
+    for outlet in context.get("outlets") or []:
+        if isinstance(outlet, Asset):
+            context["outlet_events"][outlet].extra.update(facts)

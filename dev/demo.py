@@ -1,0 +1,190 @@
+"""The main job on this machine: sandbox, a real Airflow, three example DAGs, and the pictures they keep.
+
+Everything stays inside the clone, under ``.demo``. No account and no key are needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import httpx
+
+from dev.airflow_stack import AirflowStack
+from dev.contact_sheet import contact_sheet
+
+ROOT = Path(__file__).resolve().parent.parent
+HOME = ROOT / ".demo"
+IMAGES = HOME / "images"
+SHEET = HOME / "contact-sheet.png"
+KEY = "demo-key"
+PREFERRED_PORT = 8765
+TIME_SCALE = 0.4
+DAGS = ("seedream_quickstart", "seedream_submit_wait_download", "seedream_product_catalog")
+RUN_SECONDS = 300
+
+
+class Clock:
+    """Prints lines with the seconds since the start."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        print(f"{time.monotonic() - self._start:6.1f} s  {text}", flush=True)
+
+
+@contextlib.contextmanager
+def sandbox(time_scale: float = TIME_SCALE) -> Iterator[str]:
+    """A running sandbox; yields its base URL. Takes another port when the usual one is in use."""
+    for port in (PREFERRED_PORT, 0):
+        command = [
+            "-m",
+            "airflow_provider_seedream.sandbox",
+            "--port",
+            str(port),
+            "--time-scale",
+            str(time_scale),
+        ]
+        process = subprocess.Popen(
+            [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            start_new_session=True,
+        )  # fmt: skip
+        assert process.stdout is not None
+        ready = process.stdout.readline()
+        if ready:
+            break
+        process.wait()
+    else:
+        raise RuntimeError(f"the sandbox did not start: {process.stderr.read() if process.stderr else ''}")
+    try:
+        yield ready.rsplit(" ", 1)[1].strip()
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def connection(base_url: str) -> str:
+    """The connection ``seedream_default`` as Airflow reads it from the environment."""
+    return json.dumps({"conn_type": "seedream", "host": base_url, "password": KEY})
+
+
+def follow(stack: AirflowStack, runs: dict[str, str], clock: Clock) -> None:
+    """Print every change of every task until all runs have ended.
+
+    :raises SystemExit: a run failed, or took too long.
+    """
+    seen: dict[tuple[str, str, int], str] = {}
+    deadline = time.monotonic() + RUN_SECONDS
+    while time.monotonic() < deadline:
+        states = {dag_id: stack.run_state(dag_id, run_id) for dag_id, run_id in runs.items()}
+        for dag_id, run_id in runs.items():
+            for ti in stack.task_instances(dag_id, run_id):
+                _say_change(seen, dag_id, ti, clock)
+        if all(state in ("success", "failed") for state in states.values()):
+            if failed := [dag_id for dag_id, state in states.items() if state == "failed"]:
+                raise SystemExit(f"failed: {', '.join(failed)}; logs are in {stack.home / 'logs'}")
+            return
+        time.sleep(1)
+    raise SystemExit(f"not finished after {RUN_SECONDS} s; logs are in {stack.home}")
+
+
+def _say_change(seen: dict[tuple[str, str, int], str], dag_id: str, ti: dict[str, Any], clock: Clock) -> None:
+    key = (dag_id, ti["task_id"], ti["map_index"])
+    if ti["state"] and seen.get(key) != ti["state"]:
+        seen[key] = ti["state"]
+        index = f"[{ti['map_index']}]" if ti["map_index"] >= 0 else ""
+        clock.say(f"{dag_id}.{ti['task_id']}{index}: {ti['state']}")
+
+
+@dataclass(frozen=True)
+class SavedFile:
+    """One line of the closing table."""
+
+    path: Path
+    pixels: str
+    size: int
+    cost: float
+
+
+def saved_files() -> list[SavedFile]:
+    """What the manifests under the destination promise."""
+    files = []
+    for manifest in sorted(IMAGES.rglob("*manifest.json")):
+        task = json.loads(manifest.read_text())
+        for image in task["images"]:
+            path = Path(image["path"].removeprefix("file://"))
+            assert path.stat().st_size == image["bytes"]
+            files.append(
+                SavedFile(
+                    path=path,
+                    pixels=f"{image['width']}x{image['height']}",
+                    size=image["bytes"],
+                    cost=task["cost_usd"] / task["delivered"],
+                )
+            )
+    return files
+
+
+def print_summary(files: list[SavedFile], ledger: dict[str, Any]) -> None:
+    """The table of what was saved, and what the sandbox charged for it."""
+    width = max(len(str(file.path.relative_to(ROOT))) for file in files)
+    print(f"\n{'file':{width}}  {'pixels':>9}  {'bytes':>9}  {'USD':>5}")
+    for file in files:
+        print(f"{file.path.relative_to(ROOT)!s:{width}}  {file.pixels:>9}  {file.size:>9,}  {file.cost:.3f}")
+    account = ledger["accounts"][KEY]
+    polls = [task["polls"] for task in ledger["tasks"]]
+    net = account["charged"] - account["refunded"]
+    print(
+        f"\n{len(files)} images, {sum(file.cost for file in files):.3f} USD by the manifests; "
+        f"the sandbox charged {net:.3f} USD and was polled {sum(polls) / len(polls):.1f} times per task."
+    )
+    print(f"Contact sheet: {SHEET.relative_to(ROOT)}")
+
+
+def main() -> None:
+    """Run the demo."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--time-scale", type=float, default=TIME_SCALE, help="factor on generation times")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, _interrupt)
+    clock = Clock()
+    shutil.rmtree(IMAGES, ignore_errors=True)
+    with sandbox(arguments.time_scale) as base_url:
+        clock.say(f"sandbox ready at {base_url}; starting Airflow")
+        env = {
+            "AIRFLOW_CONN_SEEDREAM_DEFAULT": connection(base_url),
+            "AIRFLOW_VAR_SEEDREAM_DESTINATION": IMAGES.as_uri(),
+        }
+        with AirflowStack(HOME / "airflow", ROOT / "dags_examples", env) as stack:
+            clock.say(f"Airflow ready at {stack.url}; triggering {len(DAGS)} DAGs")
+            runs = {dag_id: stack.trigger(dag_id) for dag_id in DAGS}
+            follow(stack, runs, clock)
+            ledger = httpx.get(base_url.removesuffix("/api/v1") + "/sandbox/ledger", trust_env=False).json()
+            clock.say("all runs succeeded; stopping Airflow")
+    files = saved_files()
+    contact_sheet([(file.path, f"{file.path.name}  {file.pixels}") for file in files], SHEET)
+    print_summary(files, ledger)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("interrupted; every process has been ended")
