@@ -1,8 +1,23 @@
-"""What all tests share."""
+"""What all tests share: an Airflow home of their own, set before Airflow is imported."""
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, settings
+import atexit
+import os
+import shutil
+import tempfile
+
+_HOME = tempfile.mkdtemp(prefix="seedream-tests-")
+atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
+
+for _name in [name for name in os.environ if name.startswith("AIRFLOW")]:
+    del os.environ[_name]
+os.environ |= {
+    "AIRFLOW_HOME": _HOME,
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+}
+
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 # The first draw of text builds a table of all characters, which takes seconds on a small machine.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -115,7 +115,7 @@ def _api_key(conn: ConnectionLike) -> str:
 
 def _base_url(conn: ConnectionLike) -> str:
     """The base URL: whole in ``host``, or spread over host, port and schema as in a connection URI."""
-    host = (conn.host or "").strip().rstrip("/")
+    host = (conn.host or "").strip()
     if not host:
         return DEFAULT_BASE_URL
     url = host if "://" in host else _assembled(host, conn)
@@ -130,7 +130,7 @@ def _base_url(conn: ConnectionLike) -> str:
         raise _problem(conn, "host holds user info or a query", "The key belongs into the password field.")
     if parts.scheme == "http" and not is_loopback(name):
         raise _problem(conn, f"host {host!r} would send the API key unencrypted", "Use https://.")
-    return url if parts.path else url + _API_PATH
+    return (url if parts.path.strip("/") else url.rstrip("/") + _API_PATH).rstrip("/")
 
 
 def _assembled(host: str, conn: ConnectionLike) -> str:

@@ -8,8 +8,9 @@ from airflow_provider_seedream.apixo.errors import Kind, fail_cause, http_cause
 
 # From the page's two tables: code, and whether the page says to retry it as it is.
 HTTP_CODES = {
-    400: False, 401: False, 402: False, 403: False, 404: False, 429: True, 500: True, 502: True, 503: True, 504: True,
-}  # fmt: skip
+    **dict.fromkeys((400, 401, 402, 403, 404), False),
+    **dict.fromkeys((429, 500, 502, 503, 504), True),
+}
 FAIL_CODES = {
     "SensitiveContentDetected": False,
     "InputOutputSensitiveContentDetected": False,

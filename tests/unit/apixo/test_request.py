@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -144,7 +144,12 @@ class TestSandboxAddresses:
 
 
 class TestFieldsThatAreNotKnownYet:
-    FIELDS = {"model": "seedream-4-5", "prompt": "{{ x }}", "mode": "image-to-image", "image_urls": "{{ y }}"}
+    FIELDS: ClassVar = {
+        "model": "seedream-4-5",
+        "prompt": "{{ x }}",
+        "mode": "image-to-image",
+        "image_urls": "{{ y }}",
+    }
 
     def test_unrendered_fields_and_rules_that_need_them_wait(self) -> None:
         assert list(find_problems(self.FIELDS, frozenset({"prompt", "image_urls"}))) == []

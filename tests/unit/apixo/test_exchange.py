@@ -1,0 +1,252 @@
+"""What is sent, how an answer is read, and what is repeated: decided without any I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from decimal import Decimal
+from email.utils import formatdate
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_seedream.apixo import exchange
+from airflow_provider_seedream.apixo.errors import (
+    AmbiguousSubmitError,
+    Kind,
+    LookFailedError,
+    NotDeliveredError,
+    RefusedError,
+    SeedreamError,
+)
+from airflow_provider_seedream.apixo.exchange import (
+    MAX_ATTEMPTS,
+    Fault,
+    Luck,
+    Reply,
+    Send,
+    Sleep,
+    Steps,
+    read_balance,
+    read_status,
+    read_submission,
+    retry_after_seconds,
+)
+from airflow_provider_seedream.apixo.request import GenerateRequest
+from airflow_provider_seedream.apixo.task import TaskStatus
+
+NOW = 1_767_965_610.0
+LUCK = Luck(now=lambda: NOW, uniform=lambda low, high: high)
+REQUEST = GenerateRequest(prompt="a fox")
+NEVER_DELIVERED = Fault(delivered=False, detail="ConnectError: refused")
+LOST = Fault(delivered=True, detail="ReadTimeout")
+GATEWAY_502 = Reply(502, {}, b"<html><h1>502 Bad Gateway</h1></html>")
+
+
+def envelope(
+    code: int = 200, data: Any = None, message: str = "", status: int | None = None, **headers: str
+) -> Reply:
+    body = json.dumps({"code": code, "message": message, "data": data}).encode()
+    return Reply(code if status is None else status, headers, body)
+
+
+ACCEPTED = envelope(data={"taskId": "t1"})
+
+
+class Run:
+    """Drives an exchange with prepared answers and remembers what it asked for."""
+
+    def __init__(self, steps: Steps[Any], answers: Iterable[Reply | Fault]) -> None:
+        self.sent: list[Send] = []
+        self.slept: list[float] = []
+        self.result: Any = None
+        self.error: SeedreamError | None = None
+        left = iter(answers)
+        answer: Reply | Fault | None = None
+        try:
+            while True:
+                step = steps.send(answer)
+                if isinstance(step, Sleep):
+                    self.slept.append(step.seconds)
+                    answer = None
+                else:
+                    self.sent.append(step)
+                    answer = next(left)
+        except StopIteration as stop:
+            self.result = stop.value
+        except SeedreamError as error:
+            self.error = error
+
+
+def submit(*answers: Reply | Fault) -> Run:
+    return Run(exchange.submit(REQUEST, luck=LUCK, report=lambda line: None), answers)
+
+
+def status(*answers: Reply | Fault) -> Run:
+    return Run(exchange.status("t1", "seedream-4-5", luck=LUCK, report=lambda line: None), answers)
+
+
+class TestASubmissionIsRepeatedOnlyWhereItBoughtNothing:
+    @pytest.mark.parametrize("code", [429, 500, 502, 503, 504])
+    def test_after_a_refusal_in_the_apis_own_envelope(self, code: int) -> None:
+        run = submit(envelope(code), envelope(code, status=200), ACCEPTED)
+        assert (run.result, len(run.sent)) == ("t1", 3)
+
+    def test_after_requests_that_never_arrived(self) -> None:
+        assert submit(NEVER_DELIVERED, NEVER_DELIVERED, ACCEPTED).result == "t1"
+
+    def test_not_for_ever(self) -> None:
+        run = submit(*[NEVER_DELIVERED] * 10)
+        assert len(run.sent) == MAX_ATTEMPTS
+        assert isinstance(run.error, NotDeliveredError)
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            LOST,
+            GATEWAY_502,
+            Reply(500, {}, b""),
+            Reply(504, {}, b'{"detail": "gateway"}'),
+            Reply(408, {}, b""),
+            Reply(200, {}, b""),
+            Reply(200, {}, b"<html>"),
+            Reply(200, {}, b"\xff\xfe"),
+            Reply(200, {}, b"[" * 100_000),
+            Reply(200, {}, b"null"),
+            envelope(data={}),
+            envelope(data=None),
+            envelope(data={"taskId": None}),
+            envelope(data={"taskId": 7}),
+            envelope(code=0, status=200),
+            envelope(code=200, status=502),
+        ],
+    )
+    def test_never_when_it_may_have_been_accepted(self, answer: Reply | Fault) -> None:
+        run = submit(answer, ACCEPTED)
+        assert isinstance(run.error, AmbiguousSubmitError)
+        assert len(run.sent) == 1
+        assert "may have accepted and charged" in str(run.error)
+
+    @pytest.mark.parametrize("code", [400, 401, 402, 403, 404])
+    @pytest.mark.parametrize("http_status", [None, 200])
+    def test_never_when_the_same_request_would_be_refused_again(
+        self, code: int, http_status: int | None
+    ) -> None:
+        run = submit(envelope(code, status=http_status), ACCEPTED)
+        assert isinstance(run.error, RefusedError)
+        assert (run.error.code, run.error.retryable, len(run.sent)) == (code, False, 1)
+        assert "nothing was charged" in str(run.error)
+
+    def test_a_redirect_is_not_followed(self) -> None:
+        run = submit(Reply(307, {"location": "https://evil.example"}, b""), ACCEPTED)
+        assert isinstance(run.error, RefusedError)
+        assert len(run.sent) == 1
+
+    def test_the_same_request_is_sent_each_time(self) -> None:
+        run = submit(NEVER_DELIVERED, ACCEPTED)
+        assert run.sent[0] == run.sent[1] == Send("POST", "/generateTask/seedream-4-5", REQUEST.body)
+
+
+class TestWhatARefusalSays:
+    def test_the_vendors_words_and_the_remedy(self) -> None:
+        data = {"error": "Missing required field: input.prompt"}
+        error = submit(envelope(400, data, "Invalid request")).error
+        assert "Missing required field: input.prompt" in str(error)
+        assert "Fix the request" in str(error)
+
+    def test_a_fail_code_in_the_body_decides(self) -> None:
+        error = submit(envelope(403, {"failCode": "SensitiveContentDetected"})).error
+        assert error is not None
+        assert error.cause.kind is Kind.CONTENT
+
+    def test_a_foreign_body_is_described_not_dumped(self) -> None:
+        error = submit(Reply(403, {}, b"<html>" + b"x" * 100_000)).error
+        assert len(str(error)) < 600
+
+
+class TestPauses:
+    def test_grow_with_full_jitter(self) -> None:
+        assert submit(*[NEVER_DELIVERED] * 4).slept == [2, 4, 8]
+
+    def test_retry_after_in_seconds_and_as_a_date(self) -> None:
+        date = formatdate(NOW + 30, usegmt=True)
+        run = submit(envelope(429, **{"retry-after": "7"}), envelope(429, **{"retry-after": date}), ACCEPTED)
+        assert run.slept == [7 + 1, 30 + 1]
+
+    def test_an_answer_that_asks_for_too_much_is_left_to_airflows_retry(self) -> None:
+        run = submit(envelope(429, **{"retry-after": "3600"}))
+        assert isinstance(run.error, RefusedError)
+        assert (run.error.retry_after, run.slept) == (3600, [])
+
+    @pytest.mark.parametrize("header", [None, "", "soon", "-5", "1e9", "٣", "Wed, 99 Foo"])
+    def test_an_unreadable_retry_after_is_ignored(self, header: str | None) -> None:
+        assert retry_after_seconds(header, NOW) is None
+
+    def test_a_date_in_the_past_means_now(self) -> None:
+        assert retry_after_seconds(formatdate(NOW - 60, usegmt=True), NOW) == 0
+
+
+class TestLooks:
+    @pytest.mark.parametrize(
+        "answer", [LOST, NEVER_DELIVERED, envelope(429), envelope(500), GATEWAY_502, Reply(503, {}, b"")]
+    )
+    def test_are_repeated_after_what_may_pass(self, answer: Reply | Fault) -> None:
+        run = status(answer, envelope(data={"state": "pending"}))
+        assert run.result == TaskStatus("t1", "pending")
+
+    @pytest.mark.parametrize("code", [400, 401, 403, 404])
+    def test_are_not_repeated_after_a_mistake(self, code: int) -> None:
+        run = status(envelope(code))
+        assert isinstance(run.error, LookFailedError)
+        assert (run.error.code, len(run.sent)) == (code, 1)
+
+    def test_the_task_id_is_quoted(self) -> None:
+        steps = exchange.status("a/b?c&d", "m/x", luck=LUCK, report=lambda line: None)
+        assert next(steps) == Send("GET", "/statusTask/m%2Fx?taskId=a%2Fb%3Fc%26d")
+
+
+class TestBalance:
+    @pytest.mark.parametrize(
+        ("data", "amount"), [(74.87, "74.87"), ("74.8700", "74.8700"), (0, "0"), (-1.5, "-1.5")]
+    )
+    def test_is_exact(self, data: Any, amount: str) -> None:
+        assert read_balance(envelope(data=data), NOW) == Decimal(amount)
+
+    @pytest.mark.parametrize("data", [None, True, "much", "NaN", "Infinity", {"balance": 1}, [1]])
+    def test_anything_else_is_refused(self, data: Any) -> None:
+        assert isinstance(read_balance(envelope(data=data), NOW), RefusedError)
+
+
+class TestHostileAnswers:
+    """Whatever comes back, there is a result or a documented error."""
+
+    @given(status=st.integers(100, 599), body=st.binary(max_size=200))
+    def test_any_bytes(self, status: int, body: bytes) -> None:
+        self.check(Reply(status, {}, body))
+
+    @given(
+        status=st.sampled_from([200, 400, 429, 500]),
+        body=st.fixed_dictionaries(
+            {},
+            optional={
+                "code": st.sampled_from([200, 400, 402, 500, 0, -1, None, "200", 10**30]),
+                "message": st.none() | st.text(max_size=5) | st.integers(),
+                "data": st.none()
+                | st.floats()
+                | st.text(max_size=5)
+                | st.dictionaries(
+                    st.sampled_from(["taskId", "state", "resultJson", "failCode", "failMsg", "error"]),
+                    st.none() | st.text(max_size=5) | st.integers() | st.lists(st.none(), max_size=2),
+                ),
+            },
+        ),
+    )
+    def test_any_envelope(self, status: int, body: dict[str, Any]) -> None:
+        self.check(Reply(status, {}, json.dumps(body).encode()))
+
+    def check(self, reply: Reply) -> None:
+        assert isinstance(read_submission(reply, NOW), str | SeedreamError)
+        assert isinstance(read_status(reply, "t1", NOW), TaskStatus | SeedreamError)
+        assert isinstance(read_balance(reply, NOW), Decimal | SeedreamError)

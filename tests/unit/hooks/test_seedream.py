@@ -1,0 +1,285 @@
+"""The hook over real HTTP: every call in both flavours, and every fault that a network can have."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from airflow_provider_seedream.apixo.errors import (
+    AmbiguousSubmitError,
+    DeadlineError,
+    LookFailedError,
+    NotDeliveredError,
+    RefusedError,
+    TaskFailedError,
+)
+from airflow_provider_seedream.apixo.exchange import Luck
+from airflow_provider_seedream.apixo.request import GenerateRequest
+from airflow_provider_seedream.hooks import shared_client
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from tests.unit.conftest import KEY, Apixo, Connect
+
+REQUEST = GenerateRequest(prompt="a fox", max_images=2)
+
+
+class BothFlavours:
+    """Calls a hook's method, or its ``_async`` twin on an event loop."""
+
+    def __init__(self, flavour: str) -> None:
+        self.hook = SeedreamHook()
+        self.hook._luck = Luck(uniform=lambda low, high: 0.0)
+        self._async = flavour == "async"
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if not self._async:
+            return getattr(self.hook, name)  # type: ignore[no-any-return]
+        method: Callable[..., Awaitable[Any]] = getattr(self.hook, f"{name}_async")
+        return lambda *args, **kwargs: asyncio.run(self._finished(method(*args, **kwargs)))
+
+    @staticmethod
+    async def _finished(awaitable: Awaitable[Any]) -> Any:
+        return await awaitable
+
+
+@pytest.fixture(params=["sync", "async"])
+def hook(request: pytest.FixtureRequest, connected: Apixo) -> BothFlavours:
+    return BothFlavours(request.param)
+
+
+class TestTheCalls:
+    def test_submit_wait_and_look(self, hook: BothFlavours, connected: Apixo) -> None:
+        task_id = hook.submit(REQUEST)
+        finished = hook.wait(task_id)
+        assert len(finished.urls) == 2
+        assert hook.get_status(task_id) == finished
+        (task,) = connected.tasks()
+        assert (task["taskId"], task["charged"], task["refunded"]) == (task_id, 0.07, 0)
+
+    def test_balance(self, hook: BothFlavours) -> None:
+        assert hook.get_balance() == Decimal(100)
+
+    def test_a_failed_task_says_why_and_that_it_is_refunded(self, hook: BothFlavours) -> None:
+        task_id = hook.submit(GenerateRequest(prompt="x [[fail:SensitiveContentDetected]]"))
+        with pytest.raises(
+            TaskFailedError, match=r"SensitiveContentDetected.*refunds.*Change the prompt"
+        ) as caught:
+            hook.wait(task_id)
+        assert not caught.value.retryable
+
+    def test_a_wait_ends_at_its_timeout(self, hook: BothFlavours) -> None:
+        task_id = hook.submit(GenerateRequest(prompt="x [[seconds:90000]]"))
+        with pytest.raises(DeadlineError, match=f"{task_id}.*cannot be cancelled"):
+            hook.wait(task_id, timeout=0.2)
+
+    def test_a_state_of_another_page_is_in_progress(
+        self, hook: BothFlavours, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        task_id = hook.submit(GenerateRequest(prompt="x [[state:processing_r2]]"))
+        assert hook.wait(task_id).succeeded
+        assert f"Task {task_id}: state processing_r2" in capsys.readouterr().out
+
+    def test_an_unknown_task(self, hook: BothFlavours) -> None:
+        with pytest.raises(LookFailedError, match="404.*Check the base URL, the model and the taskId"):
+            hook.get_status("nobody")
+
+
+class TestRefusals:
+    def test_a_wrong_key(self, hook: BothFlavours, connected: Apixo, connect: Connect) -> None:
+        connect(host=connected.base_url, password="invalid")
+        with pytest.raises(RefusedError, match="401.*nothing was charged|nothing was charged.*401") as caught:
+            hook.submit(REQUEST)
+        assert not caught.value.retryable
+        assert "invalid'" not in str(caught.value)
+
+    def test_too_little_balance_in_an_http_200(self, hook: BothFlavours, connected: Apixo) -> None:
+        body = {"code": 402, "message": "Insufficient balance", "data": None}
+        connected.fault("/generateTask", status=200, body=body)
+        with pytest.raises(RefusedError, match="Add balance"):
+            hook.submit(REQUEST)
+        assert connected.tasks() == []
+
+    def test_a_loopback_reference_for_the_real_api_is_refused_before_it_is_sent(
+        self, connect: Connect
+    ) -> None:
+        connect(host="https://api.apixo.invalid/api/v1")
+        request = GenerateRequest(prompt="a", image_urls=["http://127.0.0.1:1/a.png"])
+        with pytest.raises(ValueError, match=r"image_urls\[0\]"):
+            SeedreamHook().submit(request)
+
+
+class TestNoMoneyIsSpentTwice:
+    def test_a_submission_whose_answer_is_lost_is_not_sent_again(
+        self, hook: BothFlavours, connected: Apixo
+    ) -> None:
+        connected.fault("/generateTask", drop="after")
+        with pytest.raises(AmbiguousSubmitError, match="may have accepted and charged"):
+            hook.submit(REQUEST)
+        assert len(connected.tasks()) == 1
+
+    def test_nor_one_that_a_gateway_answers(self, hook: BothFlavours, connected: Apixo) -> None:
+        connected.fault("/generateTask", status=502, body="<html>Bad Gateway</html>")
+        with pytest.raises(AmbiguousSubmitError, match="502"):
+            hook.submit(REQUEST)
+        assert len(connected.requests("/generateTask")) == 1
+
+    def test_nor_one_whose_answer_is_cut_short(self, hook: BothFlavours, connected: Apixo) -> None:
+        connected.fault("/generateTask", truncate=10)
+        with pytest.raises(AmbiguousSubmitError):
+            hook.submit(REQUEST)
+        assert len(connected.tasks()) == 1
+
+    def test_nor_one_that_is_answered_too_late(
+        self, hook: BothFlavours, connected: Apixo, connect: Connect
+    ) -> None:
+        connect(host=connected.base_url, extra={"request_timeout": 0.2})
+        connected.fault("/generateTask", delay=2)
+        with pytest.raises(AmbiguousSubmitError):
+            hook.submit(REQUEST)
+        assert len(connected.requests("/generateTask")) <= 1
+
+    def test_one_that_apixo_itself_refused_is_repeated(self, hook: BothFlavours, connected: Apixo) -> None:
+        body = {"code": 503, "message": "busy", "data": None}
+        connected.fault("/generateTask", times=2, status=503, body=body)
+        hook.submit(REQUEST)
+        assert len(connected.tasks()) == 1
+
+    def test_one_that_never_arrived_is_repeated(self, hook: BothFlavours, connect: Connect) -> None:
+        with closed_port() as port:
+            connect(host=f"http://127.0.0.1:{port}/api/v1")
+            with pytest.raises(NotDeliveredError, match="nothing was charged"):
+                hook.submit(REQUEST)
+
+    def test_a_name_that_does_not_exist_was_never_reached(self, hook: BothFlavours, connect: Connect) -> None:
+        connect(host="https://api.apixo.invalid/api/v1")
+        with pytest.raises(NotDeliveredError):
+            hook.submit(REQUEST)
+
+    def test_a_broken_tls_handshake_was_never_delivered(self, hook: BothFlavours, connect: Connect) -> None:
+        with raw_server(b"HTTP/1.1 400 Bad Request\r\n\r\n") as (port, _):
+            connect(host=f"https://127.0.0.1:{port}/api/v1")
+            with pytest.raises(NotDeliveredError):
+                hook.submit(REQUEST)
+
+
+class TestLooksSurvive:
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            {"status": 429, "headers": {"Retry-After": "0"}, "body": {"code": 429}},
+            {"status": 500, "body": {"code": 500, "message": "oops", "data": None}},
+            {"status": 502, "body": "<html>"},
+            {"drop": "before"},
+            {"drop": "after"},
+            {"truncate": 5},
+        ],
+    )
+    def test_what_a_network_does(self, hook: BothFlavours, connected: Apixo, fault: dict[str, Any]) -> None:
+        task_id = hook.submit(REQUEST)
+        connected.fault("/statusTask", times=2, **fault)
+        assert hook.get_status(task_id).task_id == task_id
+
+    def test_but_not_an_answer_without_end(self, hook: BothFlavours, connect: Connect) -> None:
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n" + b"x" * (2 * 1024 * 1024)
+        with raw_server(answer) as (port, _):
+            connect(host=f"http://127.0.0.1:{port}/api/v1")
+            with pytest.raises(LookFailedError, match="larger than 1048576 bytes"):
+                hook.get_status("t1")
+
+
+class TestTheKeyStaysHome:
+    def test_a_redirect_does_not_take_it_along(self, hook: BothFlavours, connected: Apixo) -> None:
+        with raw_server(b"") as (port, received):
+            location = f"http://127.0.0.1:{port}/steal"
+            connected.fault("/apikeys", times=9, status=307, headers={"Location": location}, body="")
+            with pytest.raises(RefusedError):
+                hook.get_balance()
+        assert received == []
+
+    def test_it_is_in_no_error_and_no_log(
+        self, hook: BothFlavours, connected: Apixo, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        connected.fault(
+            "/generateTask", times=9, status=503, body={"code": 503, "message": KEY[:3], "data": None}
+        )
+        with pytest.raises(RefusedError) as caught:
+            hook.submit(REQUEST)
+        log = capsys.readouterr().out
+        assert "Attempt 1 of 4 failed" in log
+        assert KEY not in log + str(caught.value)
+
+    def test_the_api_learns_who_calls(self, hook: BothFlavours, connected: Apixo) -> None:
+        hook.get_balance()
+        (request,) = connected.requests("/apikeys")
+        assert {"authorization", "user-agent"} <= set(request["headers"])
+
+
+class TestConnectionTest:
+    def test_a_valid_key_shows_the_balance_and_costs_nothing(self, connected: Apixo) -> None:
+        assert SeedreamHook().test_connection() == (True, "Valid key, 100.00 USD left.")
+        assert connected.tasks() == []
+
+    def test_a_wrong_key_is_named(self, connected: Apixo, connect: Connect) -> None:
+        connect(host=connected.base_url, password="invalid")
+        ok, message = SeedreamHook().test_connection()
+        assert not ok
+        assert "401" in message
+
+    def test_a_missing_connection_is_no_crash(self) -> None:
+        assert SeedreamHook("nobody").test_connection()[0] is False
+
+
+class TestATriggererSharesOneClient:
+    async def test_per_account(self, connected: Apixo) -> None:
+        account = SeedreamHook().account
+        async with (
+            shared_client.looking_client(account) as first,
+            shared_client.looking_client(await SeedreamHook().account_async()) as second,
+        ):
+            assert first is second
+        async with shared_client.looking_client(account) as third:
+            assert third is not first
+
+    async def test_a_hundred_waits_share_their_connections(self, connected: Apixo) -> None:
+        hook = SeedreamHook()
+        task_ids = [await hook.submit_async(GenerateRequest(prompt=f"fox {n}")) for n in range(100)]
+        results = await asyncio.gather(*(SeedreamHook().wait_async(task_id) for task_id in task_ids))
+        assert [status.task_id for status in results] == task_ids
+
+
+# --- small servers that misbehave ---------------------------------------------------------------------
+
+
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port that nobody listens on, kept from others while it is used."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved.getsockname()[1]
+
+
+@contextmanager
+def raw_server(answer: bytes) -> Iterator[tuple[int, list[bytes]]]:
+    """Answers every connection with the same bytes, and keeps what it was sent."""
+    received: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection, suppress(ConnectionError):
+                    received.append(connection.recv(4096))
+                    connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1], received
+        listener.shutdown(socket.SHUT_RDWR)
