@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from math import isfinite
 from typing import Any
 
 from airflow_provider_seedream.apixo.errors import InvalidRequestError, Problem
@@ -25,16 +26,21 @@ def is_templated(value: Any, file_extensions: Sequence[str] = ()) -> bool:
     return callable(getattr(value, "resolve", None))
 
 
-def seconds(name: str, value: float | timedelta) -> float:
+def seconds(name: str, value: float | timedelta, *, zero_allowed: bool = False) -> float:
     """A duration parameter in seconds.
 
-    :raises InvalidRequestError: it is no positive duration.
+    :raises InvalidRequestError: it is no duration, or negative.
     """
     number = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(number, bool) or not isinstance(number, int | float) or not number > 0:
-        problem = Problem(name, repr(value), "must be seconds above 0, or a timedelta", "Correct it.")
+    if isinstance(number, bool) or not isinstance(number, int | float) or not _in_range(number, zero_allowed):
+        bound = "0 or more" if zero_allowed else "above 0"
+        problem = Problem(name, repr(value), f"must be seconds, {bound}, or a timedelta", "Correct it.")
         raise InvalidRequestError([problem])
     return float(number)
+
+
+def _in_range(number: float, zero_allowed: bool) -> bool:
+    return isfinite(number) and (number > 0 or (zero_allowed and number == 0))
 
 
 def check_task_id(value: Any) -> str:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from airflow_provider_seedream import __version__
-from airflow_provider_seedream.hooks.connection import CONN_TYPE, HOOK_NAME, conn_fields, form_behaviour
+from airflow_provider_seedream.hooks.connection_form import (
+    CONN_TYPE,
+    HOOK_NAME,
+    conn_fields,
+    form_behaviour,
+)
 
 PACKAGE = "airflow_provider_seedream"
 

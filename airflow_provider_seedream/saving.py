@@ -33,13 +33,16 @@ class Target:
     filename: str
 
 
-def open_target(destination: Any, storage_conn_id: str | None, filename: str) -> Target:
+def open_target(
+    destination: Any, storage_conn_id: str | None, filename: str, images: int | None = None
+) -> Target:
     """Open the destination and prove that it can be written, before money is spent or bytes are fetched.
 
+    :param images: the number of images that may come, which the file name template must tell apart.
     :raises DestinationError: it cannot be used.
     :raises InvalidRequestError: the file name template breaks a rule.
     """
-    check_template(filename)
+    check_template(filename, images)
     folder = resolve_destination(destination, storage_conn_id)
     check_writable(folder)
     return Target(folder, filename)

@@ -79,7 +79,8 @@ class Watch:
         :param created_at: epoch seconds; ``None`` where it is not known: then the first look is due now.
         """
         due = now if created_at is None else max(now, created_at + pace.first_look)
-        spread = 0.0 if created_at is None else uniform(0, pace.interval_low / 2)
+        # Many tasks are created at once; what is overdue is not put off once more.
+        spread = uniform(0, pace.interval_low / 2) if due > now else 0.0
         return cls(
             task_id=task_id, pace=pace, deadline=deadline, next_look=min(due + spread, max(deadline, now))
         )

@@ -1,22 +1,19 @@
-"""The connection type ``seedream``: its fields, its form, and the account it describes."""
+"""From the fields of an Airflow connection to the account that it describes."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from airflow_provider_seedream.apixo.account import DEFAULT_BASE_URL, DEFAULT_REQUEST_TIMEOUT, Account
 from airflow_provider_seedream.apixo.addresses import is_loopback
-from airflow_provider_seedream.apixo.client import DEFAULT_BASE_URL, DEFAULT_REQUEST_TIMEOUT, Account
 from airflow_provider_seedream.apixo.errors import ConnectionConfigError
 from airflow_provider_seedream.apixo.model import PROVIDERS, SEEDREAM_4_5
+from airflow_provider_seedream.hooks.connection_form import EXTRA_FIELDS
 
-CONN_TYPE = "seedream"
-DEFAULT_CONN_ID = "seedream_default"
-HOOK_NAME = "Seedream (APIXO)"
 _API_PATH = urlsplit(DEFAULT_BASE_URL).path
 
 
@@ -29,58 +26,6 @@ class ConnectionLike(Protocol):
     port: int | None
     password: str | None
     extra: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class ExtraField:
-    """A field of the connection's extra.
-
-    :param schema: its JSON schema, from which Airflow draws the form.
-    """
-
-    name: str
-    label: str
-    description: str
-    schema: Mapping[str, Any]
-
-
-EXTRA_FIELDS = (
-    ExtraField(
-        "price_per_image",
-        "Price per image (USD)",
-        f"What your account pays for one image; {SEEDREAM_4_5.price_per_image} when empty.",
-        {"type": ["string", "null"]},
-    ),
-    ExtraField(
-        "provider",
-        "Routing",
-        "Which route APIXO takes when a task names none; the key's own when empty.",
-        {"type": ["string", "null"], "enum": [*PROVIDERS, None]},
-    ),
-    ExtraField(
-        "request_timeout",
-        "Request timeout (seconds)",
-        f"How long one HTTP request may take in total; {DEFAULT_REQUEST_TIMEOUT:.0f} when empty.",
-        {"type": ["string", "null"]},
-    ),
-)
-
-
-def conn_fields() -> dict[str, Any]:
-    """The form's extra fields, for the provider's metadata (read by Airflow 3.2 and later)."""
-    return {
-        field.name: {"label": field.label, "description": field.description, "schema": dict(field.schema)}
-        for field in EXTRA_FIELDS
-    }
-
-
-def form_behaviour() -> dict[str, Any]:
-    """Which standard fields the form shows, and how."""
-    return {
-        "hidden_fields": ["login", "schema", "port"],
-        "relabeling": {"password": "API key", "host": "Base URL"},
-        "placeholders": {"host": DEFAULT_BASE_URL},
-    }
 
 
 def account_from(conn: ConnectionLike) -> Account:

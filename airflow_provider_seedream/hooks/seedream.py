@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseHook
 
 from airflow_provider_seedream.apixo import exchange
-from airflow_provider_seedream.apixo.client import Account, ApixoClient, AsyncApixoClient
+from airflow_provider_seedream.apixo.account import Account
+from airflow_provider_seedream.apixo.client import ApixoClient, AsyncApixoClient
 from airflow_provider_seedream.apixo.errors import ConnectionConfigError, SeedreamError
 from airflow_provider_seedream.apixo.exchange import Luck, Steps
 from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, MODELS, Pace
@@ -17,11 +19,11 @@ from airflow_provider_seedream.apixo.pace import Watch
 from airflow_provider_seedream.apixo.request import GenerateRequest, check_reachable
 from airflow_provider_seedream.apixo.task import TaskStatus
 from airflow_provider_seedream.apixo.verdict import Verdict
-from airflow_provider_seedream.hooks.connection import (
+from airflow_provider_seedream.hooks.connection import account_from
+from airflow_provider_seedream.hooks.connection_form import (
     CONN_TYPE,
     DEFAULT_CONN_ID,
     HOOK_NAME,
-    account_from,
     form_behaviour,
 )
 from airflow_provider_seedream.hooks.shared_client import looking_client
@@ -217,6 +219,17 @@ class SeedreamHook(BaseHook):
     async def _look_async(self, steps: Steps[T]) -> T:
         async with looking_client(await self.account_async()) as client:
             return await client.run(steps)
+
+
+class UsesSeedreamHook:
+    """For operators and sensors that have a parameter ``seedream_conn_id``."""
+
+    seedream_conn_id: str
+
+    @cached_property
+    def hook(self) -> SeedreamHook:
+        """The hook of this task's connection."""
+        return SeedreamHook(self.seedream_conn_id)
 
 
 def _no_connection(conn_id: str, error: Exception) -> ConnectionConfigError:

@@ -13,7 +13,8 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
-from airflow_provider_seedream.apixo.client import Account, AsyncApixoClient
+from airflow_provider_seedream.apixo.account import Account
+from airflow_provider_seedream.apixo.client import AsyncApixoClient
 
 MAX_CONNECTIONS = 100
 

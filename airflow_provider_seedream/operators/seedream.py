@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -22,16 +21,16 @@ from airflow_provider_seedream.apixo.request import (
     value_from_text,
 )
 from airflow_provider_seedream.apixo.verdict import Verdict
-from airflow_provider_seedream.hooks.connection import DEFAULT_CONN_ID
-from airflow_provider_seedream.hooks.seedream import DEFAULT_GENERATION_TIMEOUT, SeedreamHook
+from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
+from airflow_provider_seedream.hooks.seedream import DEFAULT_GENERATION_TIMEOUT, UsesSeedreamHook
 from airflow_provider_seedream.links.seedream import SeedreamResultLink
 from airflow_provider_seedream.parameters import check_task_id, is_templated, seconds, url_list
-from airflow_provider_seedream.saving import Target, open_target, save
-from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE, check_template
-from airflow_provider_seedream.storage.save import urls_id
+from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE, check_template, urls_id
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
+
+    from airflow_provider_seedream.saving import Target
 
 _REQUEST_FIELDS = (
     "prompt",
@@ -48,7 +47,7 @@ _RETRY_PAYS = "A retry of this task submits, and pays, again."
 _PROMPT_FILES = (".txt", ".md", ".prompt", ".j2", ".jinja2")
 
 
-class SeedreamRequestOperator(BaseOperator):
+class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
     """What Submit and Generate have in common: the content of a request.
 
     Fields without a template are checked when the DAG is parsed, all others when the task starts; both
@@ -105,11 +104,6 @@ class SeedreamRequestOperator(BaseOperator):
         if problems := list(find_problems(fields, self._templated_fields)):
             raise InvalidRequestError(problems)
 
-    @cached_property
-    def hook(self) -> SeedreamHook:
-        """The hook of this operator's connection."""
-        return SeedreamHook(self.seedream_conn_id)
-
     def _request_fields(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _REQUEST_FIELDS}
 
@@ -137,7 +131,26 @@ class SeedreamSubmitOperator(SeedreamRequestOperator):
             return steps.submit(self.hook, self._request(), context).seedream_task_id
 
 
-class SeedreamDownloadOperator(BaseOperator):
+class _SavesImages(UsesSeedreamHook):
+    """What Download and Generate have in common: a destination, opened before anything is paid or fetched."""
+
+    destination: str | ObjectStoragePath | None
+    storage_conn_id: str | None
+    filename: str
+
+    def _open_target(self, images: int) -> Target:
+        # Saving takes some 20 ms to import, which every parsing of a DAG would pay.
+        from airflow_provider_seedream.saving import open_target
+
+        return open_target(self.destination, self.storage_conn_id, self.filename, images)
+
+    def _save(self, result: Mapping[str, Any], target: Target, context: Context) -> dict[str, Any]:
+        from airflow_provider_seedream.saving import save
+
+        return save(result, target, self.hook, context)
+
+
+class SeedreamDownloadOperator(_SavesImages, BaseOperator):
     """Saves the images of a finished task to a destination, each verified before it becomes visible.
 
     Give exactly one of ``result``, ``seedream_task_id`` and ``urls``. Running it again fetches nothing that
@@ -204,16 +217,11 @@ class SeedreamDownloadOperator(BaseOperator):
         if not is_templated(filename):
             check_template(filename)
 
-    @cached_property
-    def hook(self) -> SeedreamHook:
-        """The hook of this operator's connection."""
-        return SeedreamHook(self.seedream_conn_id)
-
     def execute(self, context: Context) -> dict[str, Any]:
         """Fetch, verify and place the images, then the manifest."""
         with steps.hopeless_failures_end_the_task():
-            target = open_target(self.destination, self.storage_conn_id, self.filename)
-            return save(self._source(context), target, self.hook, context)
+            source = self._source(context)
+            return self._save(source, self._open_target(len(source["urls"])), context)
 
     def _source(self, context: Context) -> Mapping[str, Any]:
         """The result record to save."""
@@ -242,7 +250,7 @@ class SeedreamDownloadOperator(BaseOperator):
         return steps.conclude_finished(submission, status)
 
 
-class SeedreamGenerateOperator(SeedreamRequestOperator):
+class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
     """Submits, waits without a worker slot, and saves the images: the whole job in one task.
 
     Returns (XCom) the result record described at
@@ -279,8 +287,8 @@ class SeedreamGenerateOperator(SeedreamRequestOperator):
         storage_conn_id: str | None = None,
         filename: str = DEFAULT_TEMPLATE,
         generation_timeout: float | timedelta = DEFAULT_GENERATION_TIMEOUT,
-        first_poll: float | None = None,
-        poll_interval: float | None = None,
+        first_poll: float | timedelta | None = None,
+        poll_interval: float | timedelta | None = None,
         deferrable: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -289,8 +297,8 @@ class SeedreamGenerateOperator(SeedreamRequestOperator):
         self.storage_conn_id = storage_conn_id
         self.filename = filename
         self.generation_timeout = seconds("generation_timeout", generation_timeout)
-        self.first_poll = first_poll
-        self.poll_interval = poll_interval
+        self.first_poll = None if first_poll is None else seconds("first_poll", first_poll, zero_allowed=True)
+        self.poll_interval = None if poll_interval is None else seconds("poll_interval", poll_interval)
         self.deferrable = deferrable
         if not is_templated(filename):
             known = "max_images" not in self._templated_fields
@@ -300,7 +308,8 @@ class SeedreamGenerateOperator(SeedreamRequestOperator):
         """Check everything that is free, submit, and wait."""
         with steps.hopeless_failures_end_the_task():
             request = self._request()
-            self._target()
+            if self.destination is not None:
+                self._open_target(request.max_images)
             submission = steps.submit(self.hook, request, context)
             deadline = time.time() + self.generation_timeout
             pace = steps.paced(submission, self.first_poll, self.poll_interval)
@@ -321,16 +330,12 @@ class SeedreamGenerateOperator(SeedreamRequestOperator):
             submission = steps.recorded_submission(context, self.task_id, verdict.task_id)
             return self._finish(context, submission or self._bare_submission(verdict), verdict)
 
-    def _target(self) -> Target | None:
-        if self.destination is None:
-            return None
-        return open_target(self.destination, self.storage_conn_id, self.filename)
-
     def _bare_submission(self, verdict: Verdict) -> Submission:
         """What is still known when the record is gone: enough to keep what was paid for."""
         return Submission(seedream_task_id=verdict.task_id, price_per_image=self.hook.account.price_per_image)
 
     def _finish(self, context: Context, submission: Submission, verdict: Verdict) -> dict[str, Any]:
         result = steps.conclude(submission, verdict, retry=_RETRY_PAYS)
-        target = self._target()
-        return result if target is None else save(result, target, self.hook, context)
+        if self.destination is None:
+            return result
+        return self._save(result, self._open_target(len(result["urls"])), context)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
@@ -23,9 +22,9 @@ from airflow_provider_seedream.apixo.pace import Watch
 from airflow_provider_seedream.apixo.records import Submission
 from airflow_provider_seedream.apixo.request import find_problems
 from airflow_provider_seedream.apixo.verdict import Verdict
-from airflow_provider_seedream.hooks.connection import DEFAULT_CONN_ID
-from airflow_provider_seedream.hooks.seedream import DEFAULT_GENERATION_TIMEOUT, SeedreamHook
-from airflow_provider_seedream.parameters import check_task_id
+from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
+from airflow_provider_seedream.hooks.seedream import DEFAULT_GENERATION_TIMEOUT, UsesSeedreamHook
+from airflow_provider_seedream.parameters import check_task_id, seconds
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 _RETRY = "A retry of this sensor looks at the same task again and buys nothing."
 
 
-class SeedreamTaskSensor(BaseSensorOperator):
+class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
     """Waits until a task has ended, and returns its result.
 
     What Submit recorded (resolution, number of images, price, time) is found by itself when Submit is
@@ -67,7 +66,7 @@ class SeedreamTaskSensor(BaseSensorOperator):
         model: str = DEFAULT_MODEL,
         resolution: str = "2K",
         timeout: float | timedelta = DEFAULT_GENERATION_TIMEOUT,
-        first_poll: float | None = None,
+        first_poll: float | timedelta | None = None,
         poke_interval: float | timedelta | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
@@ -80,15 +79,10 @@ class SeedreamTaskSensor(BaseSensorOperator):
         self.seedream_conn_id = seedream_conn_id
         self.model = model
         self.resolution = resolution
-        self.first_poll = first_poll
+        self.first_poll = None if first_poll is None else seconds("first_poll", first_poll, zero_allowed=True)
         self.poll_interval = None if poke_interval is None else self.poke_interval
         self.deferrable = deferrable
         self._watch: Watch | None = None
-
-    @cached_property
-    def hook(self) -> SeedreamHook:
-        """The hook of this sensor's connection."""
-        return SeedreamHook(self.seedream_conn_id)
 
     def execute(self, context: Context) -> Any:
         """Wait in the mode that was asked for."""
@@ -97,7 +91,7 @@ class SeedreamTaskSensor(BaseSensorOperator):
                 return super().execute(context)
             submission = self._submission(context)
             watch = self._start_watch(submission, time.time())
-            if watch.next_look <= time.time() + 1:
+            if watch.next_look <= time.time():
                 # What is already finished is delivered without deferring.
                 self.hook.look(watch, submission.model)
             if watch.outcome is not None:

@@ -12,7 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from airflow_provider_seedream.apixo.errors import Kind, SeedreamError
 from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, Pace
 from airflow_provider_seedream.apixo.verdict import Verdict
-from airflow_provider_seedream.hooks.connection import DEFAULT_CONN_ID
+from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
+from airflow.sdk import DAG
 
 from airflow_provider_seedream.sandbox.server import SandboxServer
+from tests.unit.airflow_runs import prepare_database
 
 KEY = "sk-test-4f1d"
 
@@ -72,3 +75,18 @@ def connected(apixo: Apixo, connect: Connect) -> Apixo:
     """A fresh sandbox that ``seedream_default`` points to."""
     connect(host=apixo.base_url)
     return apixo
+
+
+@pytest.fixture(scope="session")
+def airflow_database() -> None:
+    """The metadata database that ``dag.test()`` needs."""
+    prepare_database()
+
+
+@pytest.fixture
+def dag(
+    airflow_database: None, connected: Apixo, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> DAG:
+    """An empty DAG whose tasks speak to a fresh sandbox; ``dag.test()`` has no scheduler to wait for."""
+    monkeypatch.setenv("AIRFLOW__SEEDREAM__MIN_DEFERRAL_SECONDS", "0")
+    return DAG(re.sub(r"\W+", "_", request.node.name), schedule=None)

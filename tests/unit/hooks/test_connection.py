@@ -9,7 +9,8 @@ import pytest
 from airflow.sdk import Connection
 
 from airflow_provider_seedream.apixo.errors import ConnectionConfigError
-from airflow_provider_seedream.hooks.connection import EXTRA_FIELDS, account_from, conn_fields
+from airflow_provider_seedream.hooks.connection import account_from
+from airflow_provider_seedream.hooks.connection_form import EXTRA_FIELDS, conn_fields
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 
 

@@ -1,0 +1,36 @@
+"""Whose account is used: where the API is, who asks, and at what price."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from urllib.parse import urlsplit
+
+from airflow_provider_seedream.apixo.addresses import is_loopback
+from airflow_provider_seedream.apixo.model import SEEDREAM_4_5
+
+DEFAULT_BASE_URL = "https://api.apixo.ai/api/v1"
+DEFAULT_REQUEST_TIMEOUT = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Where the API is, who asks, and at what price.
+
+    :param api_key: travels in the ``Authorization`` header to ``base_url`` and nowhere else.
+    :param base_url: without a trailing slash.
+    :param price_per_image: USD.
+    :param provider: routing for requests that name none.
+    :param request_timeout: seconds that one HTTP request may take in total.
+    """
+
+    api_key: str = field(repr=False)
+    base_url: str = DEFAULT_BASE_URL
+    price_per_image: Decimal = SEEDREAM_4_5.price_per_image
+    provider: str | None = None
+    request_timeout: float = DEFAULT_REQUEST_TIMEOUT
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the API runs on this machine, as the sandbox does."""
+        return is_loopback(urlsplit(self.base_url).hostname)

@@ -1,0 +1,67 @@
+"""Delivery of finished tasks to callback URLs, with repeats."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import cached_property
+
+import httpx
+
+from airflow_provider_seedream.sandbox import tasks
+from airflow_provider_seedream.sandbox.ledger import Entry
+
+REPEAT_DELAYS = (30, 60, 120)
+"""Seconds before each repeat, before the time scale. The vendor names the first; they grow."""
+
+ANSWER_SECONDS = 30
+SHORTEST_ANSWER_SECONDS = 2
+"""A scaled answer time never goes below this, since the endpoint runs in real time."""
+
+
+class Courier:
+    """Posts each finished task to its callback URL until it is answered with 200, or given up.
+
+    :param clock: epoch seconds.
+    :param time_scale: factor on all delays.
+    """
+
+    def __init__(self, clock: Callable[[], float], time_scale: float) -> None:
+        self._clock = clock
+        self._time_scale = time_scale
+        self._deliveries: set[asyncio.Task[None]] = set()
+
+    def schedule(self, entry: Entry, url: str) -> None:
+        """Deliver when the task ends; attempts are recorded on the entry."""
+        delivery = asyncio.create_task(self._deliver(entry, url))
+        self._deliveries.add(delivery)
+        delivery.add_done_callback(self._deliveries.discard)
+
+    def clear(self) -> None:
+        """Deliver nothing more of what is scheduled."""
+        for delivery in self._deliveries:
+            delivery.cancel()
+
+    async def _deliver(self, entry: Entry, url: str) -> None:
+        while (left := entry.task.completes_at - self._clock()) > 0:  # noqa: ASYNC110 - a timer may be early
+            await asyncio.sleep(left)
+        for delay in (0, *REPEAT_DELAYS):
+            await asyncio.sleep(delay * self._time_scale)
+            attempt = {"at": self._clock(), "status": await self._post(url, entry.task)}
+            entry.callbacks.append(attempt)
+            if attempt["status"] == 200:
+                return
+
+    async def _post(self, url: str, task: tasks.Task) -> int | None:
+        """Status of the answer, ``None`` where none came in time."""
+        try:
+            async with asyncio.timeout(max(SHORTEST_ANSWER_SECONDS, ANSWER_SECONDS * self._time_scale)):
+                async with self._client.stream("POST", url, json=tasks.callback(task)) as response:
+                    return response.status_code
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError):
+            return None
+
+    @cached_property
+    def _client(self) -> httpx.AsyncClient:
+        """Made at the first delivery; it follows no redirect and asks no proxy."""
+        return httpx.AsyncClient(timeout=None, follow_redirects=False, trust_env=False)  # noqa: S113

@@ -1,0 +1,65 @@
+"""Words in double brackets by which a prompt steers what becomes of its task, such as ``[[deliver:2]]``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from airflow_provider_seedream.sandbox.envelope import Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Directives:
+    """What is to become of a task.
+
+    :param fail: the failCode with which the task fails; ``None`` lets it succeed.
+    :param deliver: how many images are delivered; ``None`` for all that were asked for.
+    :param state: the name shown for the state between pending and the end.
+    :param seconds: generation time before the time scale; ``None`` for the resolution's typical time.
+    :param expire: whether its result URLs answer 410 from the start.
+    :param jpeg: whether its images are JPEG files under names that end in ``.png``.
+    """
+
+    fail: str | None = None
+    deliver: int | None = None
+    state: str = "processing"
+    seconds: float | None = None
+    expire: bool = False
+    jpeg: bool = False
+
+
+_CODE = r"[A-Za-z0-9_. -]{1,64}"
+_Apply = Callable[[Directives, str], Directives]
+_RULES: Mapping[str, tuple[str, str, _Apply]] = {
+    "fail": (_CODE, "a failCode", lambda d, text: replace(d, fail=text)),
+    "deliver": (r"\d{1,2}", "a count", lambda d, text: replace(d, fail=None, deliver=int(text))),
+    "state": (_CODE, "a state's name", lambda d, text: replace(d, state=text)),
+    "seconds": (r"\d{1,6}(\.\d{1,6})?", "seconds", lambda d, text: replace(d, seconds=float(text))),
+    "expire": ("", "no value", lambda d, _: replace(d, expire=True)),
+    "jpeg": ("", "no value", lambda d, _: replace(d, jpeg=True)),
+}
+"""Directive to the pattern of its value, the value in words, and its effect."""
+
+_DIRECTIVE = re.compile(rf"\[\[({'|'.join(_RULES)})(?::([^\]]*))?\]\]")
+
+
+def read(prompt: str, defaults: Directives) -> Directives:
+    """The directives of a prompt over those of the command line; where two contradict, the last one counts.
+
+    Other words in double brackets are plain text.
+
+    :raises Refusal: 400 when the value of a directive cannot be read.
+    """
+    directives = defaults
+    for name, value in _DIRECTIVE.findall(prompt):
+        pattern, words, apply = _RULES[name]
+        if not re.fullmatch(pattern, value):
+            raise Refusal(400, f"Sandbox directive [[{name}]] takes {words}, not {value[:40]!a}")
+        directives = apply(directives, value)
+    return directives
+
+
+def without(prompt: str) -> str:
+    """The prompt as a person should see it in the picture."""
+    return " ".join(_DIRECTIVE.sub("", prompt).split()) or prompt

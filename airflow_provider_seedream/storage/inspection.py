@@ -1,0 +1,115 @@
+"""What a downloaded file is, judged by its bytes alone."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from airflow_provider_seedream.apixo.model import Size
+from airflow_provider_seedream.storage.errors import UnusableImageError, WrongSizeError
+
+EXTENSIONS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
+"""Formats that the API delivers, as Pillow names them, each with its file extension."""
+
+MAX_PIXELS = 64 * 2**20
+"""Four times the largest size of the vendor's table; more is taken for a decompression bomb."""
+
+_ENDS = {"PNG": b"\0\0\0\0IEND\xaeB`\x82", "JPEG": b"\xff\xd9"}
+"""The last bytes of a format, which Pillow does not ask for; other data may follow them."""
+
+_TAIL_BYTES = 65536
+
+# A decoded 4K image takes 48 MiB, so images are decoded one at a time.
+_decoding = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What the bytes of one image say.
+
+    :param format: ``png``, ``jpeg`` or ``webp``.
+    :param extension: ``png``, ``jpg`` or ``webp``.
+    :param width: pixels.
+    :param height: pixels.
+    :param bytes: length of the file.
+    :param sha256: of the file, in hexadecimal.
+    """
+
+    format: str
+    extension: str
+    width: int
+    height: int
+    bytes: int
+    sha256: str
+
+
+def inspect_image(path: Path, expected_size: Size | None = None) -> ImageFacts:
+    """Check that a local file is one whole image, by decoding all of it.
+
+    Found are foreign content, truncation, and in a PNG every flipped byte (its chunks carry checksums).
+    JPEG and WebP carry none: a flipped byte in their pixel data is seen only where it breaks the decoder, so
+    there the transport (TLS) vouches for the bytes.
+
+    :param expected_size: width and height in pixels that the image must have.
+    :raises UnusableImageError: if it is not a whole PNG, JPEG or WebP.
+    :raises WrongSizeError: if it is one of another size.
+    """
+    with _decoding:
+        format_, size = _decode(path)
+    if expected_size is not None and size != tuple(expected_size):
+        raise WrongSizeError(
+            f"a whole {format_} of {_pixels(size)} came, but {_pixels(expected_size)} was ordered"
+        )
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return ImageFacts(format_.lower(), EXTENSIONS[format_], *size, path.stat().st_size, sha256)
+
+
+def _pixels(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
+def _decode(path: Path) -> tuple[str, Size]:
+    # Imported late: DAG files import this package, and Pillow is not among what Airflow has loaded.
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=tuple(EXTENSIONS)) as image:
+            format_, size = str(image.format), image.size
+            if size[0] * size[1] > MAX_PIXELS:
+                raise UnusableImageError(f"the image claims {_pixels(size)}, more than {MAX_PIXELS} pixels")
+            if format_ == "PNG":
+                image.verify()
+        # verify() leaves an image unusable, so it is opened again for its pixels.
+        with Image.open(path, formats=(format_,)) as image:
+            # A JPEG decoded at an eighth still reads every coded byte, with a 64th of the memory.
+            image.draft(None, (size[0] // 8, size[1] // 8))
+            image.load()
+        _check_end(path, format_)
+    except UnusableImageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - on hostile bytes Pillow raises nearly every kind
+        raise UnusableImageError(_complaint(path, error)) from None
+    return format_, size
+
+
+def _check_end(path: Path, format_: str) -> None:
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        if _ENDS.get(format_, b"") not in file.read():
+            raise UnusableImageError(f"the last bytes of the {format_} are missing")
+
+
+def _complaint(path: Path, error: Exception) -> str:
+    with path.open("rb") as file:
+        start = file.read(16)
+    return (
+        f"{path.stat().st_size} bytes came that are not a whole PNG, JPEG or WebP image "
+        f"(they start with {start!r}; {type(error).__name__}: {_without_path(error, path)})"
+    )
+
+
+def _without_path(error: Exception, path: Path) -> str:
+    return str(error).replace(str(path), "the file")

@@ -1,0 +1,166 @@
+"""File names of a task's images and of its manifest, from a template that cannot leave the destination."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from string import Formatter
+
+from airflow_provider_seedream.apixo.errors import InvalidRequestError, Problem
+from airflow_provider_seedream.apixo.request import shown
+
+DEFAULT_TEMPLATE = "{seedream_task_id}-{index}"
+
+MAX_NAME_BYTES = 200
+"""Longest folder or file name; file systems allow 255 bytes, and a temporary name is longer by 22."""
+
+_MAX_ID_CHARACTERS = 64
+_LONGEST_ID = "x" * (_MAX_ID_CHARACTERS + 9)
+
+_SPECS = {"seedream_task_id": "", "index": r"(0[1-4])?d?", "ext": ""}
+"""The placeholders, each with the format specs that it allows."""
+
+_EXT = ".{ext}"
+_INDEX = re.compile(r"\{index[^}]*\}")
+_IMAGE_ENDING = re.compile(r"\.(png|jpe?g|jfif|webp|gif|bmp|tiff?|avif|heic)$", re.IGNORECASE)
+_FORBIDDEN = re.compile(r'[\\*?\[\]{}<>|"#]|::')
+"""What a shell, a glob, a URL or another operating system reads as more than a name."""
+
+_Broken = Iterator[tuple[str, str]]
+"""Rules that are broken, each with its remedy."""
+
+
+def check_template(template: object, images: int | None = None) -> None:
+    """Refuse a file name template that could fail, overwrite or escape later.
+
+    Placeholders are ``{seedream_task_id}``, ``{index}`` (from 1, also as ``{index:02d}``) and ``{ext}`` (only
+    as the ending ``.{ext}``, which is added when it is missing). ``/`` makes sub-folders. A template that
+    still holds Jinja cannot be judged: render it first.
+
+    :param template: the template, relative to the destination.
+    :param images: the number of images that may come; ``None`` where it is not known.
+    :raises InvalidRequestError: with every broken rule.
+    """
+    problems = [
+        Problem("filename", shown(template), rule, remedy) for rule, remedy in _broken_rules(template, images)
+    ]
+    if problems:
+        raise InvalidRequestError(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class FileNames:
+    """The names of one task's files, relative to the destination.
+
+    :param template: see :func:`check_template`.
+    :param seedream_task_id: the API's taskId; opaque, so it may hold anything.
+    :raises InvalidRequestError: if the template breaks a rule.
+    """
+
+    template: str
+    seedream_task_id: str
+
+    def __post_init__(self) -> None:
+        check_template(self.template)
+
+    def image(self, index: int, extension: str) -> str:
+        """The name of one image.
+
+        :param index: position in the task's result, from 1.
+        :param extension: what the bytes are, such as ``png``.
+        """
+        return f"{self._fill(_stem(self.template), index)}.{extension}"
+
+    @property
+    def manifest(self) -> str:
+        """The name of the manifest: ``manifest`` stands where the images have their number, or at the end."""
+        return self._fill(_manifest_stem(self.template)) + ".json"
+
+    def _fill(self, stem: str, index: int = 0) -> str:
+        return stem.format(seedream_task_id=safe_id(self.seedream_task_id), index=index)
+
+
+def safe_id(seedream_task_id: str) -> str:
+    """A taskId as part of a file name: itself where harmless, else shortened and told apart by a hash."""
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", seedream_task_id)[:_MAX_ID_CHARACTERS].lstrip(".")
+    if safe and safe == seedream_task_id:
+        return safe
+    digest = hashlib.sha256(seedream_task_id.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{safe or 'task'}-{digest[:8]}"
+
+
+def urls_id(urls: Sequence[str]) -> str:
+    """What stands for the taskId where images come from plain URLs: the same for the same URLs."""
+    digest = hashlib.sha256("\n".join(urls).encode()).hexdigest()
+    return f"urls-{digest[:12]}"
+
+
+def _stem(template: str) -> str:
+    return template.removesuffix(_EXT)
+
+
+def _manifest_stem(template: str) -> str:
+    stem, replaced = _INDEX.subn("manifest", _stem(template))
+    return stem if replaced else f"{stem}-manifest"
+
+
+def _broken_rules(template: object, images: int | None) -> _Broken:
+    if not isinstance(template, str) or not template:
+        yield "must be a non-empty string", f"The default is {DEFAULT_TEMPLATE!r}."
+        return
+    if "{{" in template or "}}" in template or "{%" in template:
+        yield "holds a doubled brace", "Render Jinja first; other braces are for placeholders only."
+        return
+    try:
+        fields = [parsed[1:] for parsed in Formatter().parse(template) if parsed[1] is not None]
+    except ValueError as error:
+        yield f"cannot be read ({error})", "Close every brace, and use braces for placeholders only."
+        return
+    broken = [*_broken_placeholders(template, fields), *_broken_ending(template)]
+    yield from broken
+    names = [name for name, _, _ in fields]
+    if images is not None and images > 1 and "index" not in names:
+        yield f"gives {images} images one name", "Add {index}."
+    if not broken:
+        # The manifest's name is never shorter than an image's, and has the same folders.
+        yield from _broken_path(_manifest_stem(template).format(seedream_task_id=_LONGEST_ID) + ".json")
+
+
+def _broken_placeholders(template: str, fields: list[tuple[str | None, str | None, str | None]]) -> _Broken:
+    for name, spec, conversion in fields:
+        if name not in _SPECS:
+            known = ", ".join(f"{{{placeholder}}}" for placeholder in _SPECS)
+            yield f"has the unknown placeholder {{{name}}}", f"Known are {known}."
+        elif conversion or not re.fullmatch(_SPECS[name], spec or ""):
+            yield (
+                f"formats {{{name}}} in a way that is not allowed",
+                "Only {index:02d} and the like are allowed.",
+            )
+    if [name for name, _, _ in fields].count("ext") > template.endswith(_EXT):
+        yield "has {ext} elsewhere than at its end", f"Put {_EXT} last or leave it out."
+
+
+def _broken_ending(template: str) -> _Broken:
+    if ending := _IMAGE_ENDING.search(_stem(template)):
+        yield (
+            f"ends in {ending[0]}, but the extension follows the bytes that come (PNG, JPEG or WebP)",
+            "Leave the ending out.",
+        )
+
+
+def _broken_path(path: str) -> _Broken:
+    if not path.isprintable() or (found := _FORBIDDEN.search(path)):
+        what = f"the character {found[0]!r}" if path.isprintable() and found else "a control character"
+        yield f"holds {what}", "Use letters, digits, spaces, '.', '_', '-' and '/'."
+        return
+    parts = path.split("/")
+    if "" in parts or re.match(r"[A-Za-z]:", path):
+        yield "must be relative to the destination, without empty parts", "Remove the leading or double '/'."
+    if any(part.startswith(".") for part in parts):
+        yield "has a part that begins with a dot", "'..' would leave the destination, and others are hidden."
+    if any(part != part.strip() for part in parts):
+        yield "has a part that begins or ends with a space", "Remove the space."
+    if any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
+        yield f"can make a part longer than {MAX_NAME_BYTES} bytes", "Shorten it."

@@ -1,0 +1,122 @@
+"""The whole job: a finished task's images and their manifest, saved once however often it is run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from airflow.providers.common.compat.sdk import ObjectStoragePath
+
+from airflow_provider_seedream.apixo.model import Size
+from airflow_provider_seedream.apixo.records import to_iso
+from airflow_provider_seedream.storage.destination import holds, remove, sweep
+from airflow_provider_seedream.storage.fetch import DEFAULT_LIMITS, Fetcher, Limits
+from airflow_provider_seedream.storage.images import DEFAULT_PARALLEL, save_images
+from airflow_provider_seedream.storage.inspection import EXTENSIONS
+from airflow_provider_seedream.storage.manifest import (
+    Manifest,
+    SavedImage,
+    TaskRecord,
+    read_manifest,
+    write_manifest,
+)
+from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE, FileNames, check_template
+
+if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
+
+def save_task(
+    task: TaskRecord,
+    urls: Sequence[str],
+    destination: ObjectStoragePath,
+    *,
+    template: str = DEFAULT_TEMPLATE,
+    expected_size: Size | None = None,
+    trusted_origin: str | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    parallel: int = DEFAULT_PARALLEL,
+    now: Callable[[], float] = time.time,
+    log: Logger,
+) -> Manifest:
+    """Save a task's images and, last, its manifest.
+
+    Images that a manifest of this task vouches for and that are still intact are kept; the rest is fetched.
+    A manifest of another task, under a template without ``{seedream_task_id}``, is deleted before the first
+    image is replaced. So a manifest that exists is always a promise that its images do.
+
+    :param task: what is known of the task.
+    :param urls: result URLs, in the API's order.
+    :param template: the images' names, see :func:`~.naming.check_template`.
+    :param expected_size: width and height in pixels that every image must have; ``None`` accepts any.
+    :param trusted_origin: such as ``http://127.0.0.1:8765``: the only origin that may be fetched without
+        TLS or from a private address; given only when the API itself is on this machine.
+    :param limits: of each download.
+    :param parallel: downloads at once.
+    :param now: epoch seconds, for ``saved_at``.
+    :raises InvalidRequestError: if the template breaks a rule.
+    :raises DownloadError: if not all images could be saved; those that could be are in place, and no
+        manifest is written.
+    """
+    check_template(template, len(urls))
+    names = FileNames(template, task.seedream_task_id)
+    manifest_path = destination / names.manifest
+    former = read_manifest(manifest_path, log)
+    ours = former is not None and former.seedream_task_id == task.seedream_task_id
+    kept = intact_images(former, destination, names) if former and ours else {}
+    missing = {index: url for index, url in enumerate(urls, 1) if index not in kept}
+    if former and not missing:
+        log.info("All %d images of task %s are in place and intact", len(urls), task.seedream_task_id)
+        return replace(former, images=_in_order(kept))
+
+    def prepare() -> None:
+        sweep(manifest_path.parent, _own_names(names, len(urls)))
+        if former and not ours:
+            log.info("Replacing the images of task %s", former.seedream_task_id)
+            remove(manifest_path)
+
+    with Fetcher(trusted_origin=trusted_origin, limits=limits, log=log) as fetcher:
+        fetched = save_images(
+            missing,
+            destination,
+            names=names,
+            fetcher=fetcher,
+            expected_size=expected_size,
+            parallel=parallel,
+            prepare=prepare,
+            log=log,
+        )
+    images = _in_order(kept | {image.index: image for image in fetched})
+    manifest = Manifest.of(replace(task, delivered=len(urls)), images, to_iso(now()))
+    write_manifest(manifest, manifest_path)
+    return manifest
+
+
+def intact_images(
+    manifest: Manifest, destination: ObjectStoragePath, names: FileNames
+) -> dict[int, SavedImage]:
+    """The manifest's images, by index, that lie under their right names with their size and hash unchanged.
+
+    Every file is read back whole, as a stream.
+
+    :raises StorageError: if the store cannot tell.
+    """
+    return {
+        image.index: replace(image, path=str(destination / image.name))
+        for image in manifest.images
+        if image.name == names.image(image.index, image.name.rpartition(".")[2])
+        and holds(destination / image.name, image.bytes, image.sha256)
+    }
+
+
+def _in_order(images: dict[int, SavedImage]) -> tuple[SavedImage, ...]:
+    return tuple(images[index] for index in sorted(images))
+
+
+def _own_names(names: FileNames, count: int) -> Iterator[str]:
+    """The last parts of every name that this task may write."""
+    own = [names.image(index, ending) for index in range(1, count + 1) for ending in EXTENSIONS.values()]
+    for name in [names.manifest, *own]:
+        yield name.rpartition("/")[2]

@@ -1,0 +1,356 @@
+"""The operators through Airflow: what they buy, return, save and refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG, Asset, task
+from PIL import Image
+
+from airflow_provider_seedream.apixo.exchange import Luck
+from airflow_provider_seedream.apixo.request import GenerateRequest
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.operators.seedream import (
+    SeedreamDownloadOperator,
+    SeedreamGenerateOperator,
+    SeedreamSubmitOperator,
+)
+from tests.unit.airflow_runs import FinishedRun, run_dag
+from tests.unit.conftest import Apixo, Connect
+
+QUICK: dict[str, Any] = {"first_poll": 0.0, "poll_interval": 0.05}
+
+
+def generate(dag: DAG, **arguments: Any) -> FinishedRun:
+    with dag:
+        SeedreamGenerateOperator(task_id="generate", **{"prompt": "a fox", **QUICK, **arguments})
+    return run_dag(dag)
+
+
+class TestGenerate:
+    @pytest.mark.parametrize("deferrable", [True, False])
+    def test_buys_once_and_keeps_the_images(
+        self, dag: DAG, connected: Apixo, tmp_path: Path, deferrable: bool
+    ) -> None:
+        run = generate(
+            dag, max_images=2, aspect_ratio="21:9", destination=tmp_path.as_uri(), deferrable=deferrable
+        )
+        assert run.state == "success"
+        result = run.xcom("generate")
+        (bought,) = connected.tasks()
+        assert result["seedream_task_id"] == bought["taskId"]
+        assert (result["state"], result["requested"], result["delivered"]) == ("success", 2, 2)
+        assert (result["cost_usd"], result["refunded_usd"], bought["charged"]) == (0.07, 0.0, 0.07)
+        assert [Image.open(tmp_path / image["name"]).size for image in result["images"]] == [(3136, 1344)] * 2
+        manifest = json.loads(Path(result["manifest"].removeprefix("file://")).read_text())
+        assert manifest["request"]["prompt"] == "a fox"
+        assert manifest["cost_usd"] == 0.07
+        assert (manifest["dag_id"], manifest["task_id"]) == (dag.dag_id, "generate")
+
+    def test_the_submission_is_recorded_even_when_the_generation_fails(
+        self, dag: DAG, connected: Apixo
+    ) -> None:
+        run = generate(dag, prompt="x [[fail:Timeout]]")
+        assert run.state == "failed"
+        assert run.xcom("generate", "submission")["seedream_task_id"] == connected.tasks()[0]["taskId"]
+
+    def test_without_a_destination_returns_urls_only(self, dag: DAG, connected: Apixo) -> None:
+        result = generate(dag).xcom("generate")
+        assert len(result["urls"]) == 1
+        assert "images" not in result
+        assert connected.requests("/results") == []
+
+    def test_partial_delivery_is_a_success_that_says_what_it_cost(self, dag: DAG, tmp_path: Path) -> None:
+        run = generate(dag, prompt="x [[deliver:2]]", max_images=3, destination=tmp_path.as_uri())
+        result = run.xcom("generate")
+        assert (result["requested"], result["delivered"], len(result["images"])) == (3, 2, 2)
+        assert (result["cost_usd"], result["refunded_usd"]) == (0.07, 0.035)
+
+    def test_a_result_is_json_safe_and_holds_no_key(self, dag: DAG, connected: Apixo, tmp_path: Path) -> None:
+        text = json.dumps(generate(dag, destination=tmp_path.as_uri()).xcom("generate"))
+        assert connected.key not in text
+
+    def test_the_true_format_names_the_file(self, dag: DAG, tmp_path: Path) -> None:
+        result = generate(dag, prompt="x [[jpeg]]", destination=tmp_path.as_uri()).xcom("generate")
+        assert result["images"][0]["name"].endswith(".jpg")
+
+    def test_image_to_image_from_another_tasks_result(self, dag: DAG, connected: Apixo) -> None:
+        with dag:
+            first = SeedreamGenerateOperator(task_id="first", prompt="a fox", **QUICK)
+            second = SeedreamGenerateOperator(
+                task_id="second",
+                prompt="at sunrise",
+                image_urls="{{ ti.xcom_pull(task_ids='first')['urls'] }}",
+                **QUICK,
+            )
+            first >> second
+        run = run_dag(dag)
+        assert run.xcom("second")["request"]["mode"] == "image-to-image"
+        assert run.xcom("second")["request"]["image_urls"] == run.xcom("first")["urls"]
+
+    def test_the_asset_event_tells_what_was_saved(self, dag: DAG, tmp_path: Path) -> None:
+        with dag:
+            SeedreamGenerateOperator(
+                task_id="generate",
+                prompt="a fox",
+                destination=tmp_path.as_uri(),
+                outlets=[Asset(f"art-{dag.dag_id}")],
+                **QUICK,
+            )
+        run_dag(dag)
+        assert asset_event_extra(dag.dag_id)["cost_usd"] == 0.035
+
+    def test_the_price_and_routing_of_the_connection_are_used(
+        self, dag: DAG, connected: Apixo, connect: Connect
+    ) -> None:
+        connect(host=connected.base_url, extra={"price_per_image": "0.04", "provider": "official"})
+        assert generate(dag).xcom("generate")["cost_usd"] == 0.04
+
+    def test_default_args_reach_every_parameter(self, airflow_database: None, connected: Apixo) -> None:
+        with DAG("defaults", schedule=None, default_args={"resolution": "4K", "poll_interval": 7.0}):
+            operator = SeedreamGenerateOperator(task_id="generate", prompt="a fox")
+        assert (operator.resolution, operator.poll_interval) == ("4K", 7.0)
+
+
+class TestWhatFailsCheaplyFailsBeforeThePost:
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            ({"prompt": ""}, "prompt=''"),
+            ({"prompt": "x" * 5001}, "5001 characters"),
+            ({"prompt": ["a"]}, "prompt"),
+            ({"max_images": "3"}, "max_images=3"),
+            ({"max_images": 11}, "1-10"),
+            ({"max_images": True}, "max_images=True"),
+            ({"aspect_ratio": "5:4"}, "21:9"),
+            ({"image_urls": "https://example.com/a.png"}, "bare string"),
+            ({"image_urls": ["./a.png"]}, "presigned"),
+            ({"mode": "text-to-image", "image_urls": ["https://example.com/a.png"]}, "takes no reference"),
+            ({"filename": "../../{index}"}, "filename"),
+            ({"filename": "hero", "max_images": 2, "destination": "file:///x"}, "Add {index}"),
+            ({"generation_timeout": 0}, "generation_timeout"),
+            ({"poll_interval": -1}, "poll_interval"),
+        ],
+    )
+    def test_static_mistakes_when_the_dag_is_parsed(self, arguments: dict[str, Any], says: str) -> None:
+        with pytest.raises(ValueError, match="(?s)" + says.replace("{", r"\{")):
+            SeedreamGenerateOperator(task_id="generate", **{"prompt": "a fox", **arguments})
+
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            ({"prompt": "{{ '' }}"}, "prompt='': the template rendered to nothing"),
+            ({"max_images": "{{ 12 }}"}, "max_images=12: must be a whole number 1-10"),
+            ({"aspect_ratio": "{{ none }}"}, "aspect_ratio='None'"),
+            ({"image_urls": "{{ 'https://example.com/a.png' }}"}, "bare string"),
+            ({"image_urls": ["{{ 'a.png' }}"]}, "image_urls[0]='a.png'"),
+            ({"destination": "relative/folder"}, "relative path"),
+            (
+                {"destination": "file:///tmp", "filename": "hero{{ '' }}", "max_images": "{{ 2 }}"},
+                "Add {index}",
+            ),
+            ({"destination": "file:///proc/nowhere"}, "/proc/nowhere"),
+            ({"destination": "nosuch://bucket/x"}, "nosuch://"),
+            ({"destination": "{{ '' }}"}, "names no location"),
+            ({"seedream_conn_id": "nobody"}, "airflow connections add nobody"),
+        ],
+    )
+    def test_the_rest_when_the_task_starts(
+        self,
+        dag: DAG,
+        connected: Apixo,
+        capsys: pytest.CaptureFixture[str],
+        arguments: dict[str, Any],
+        says: str,
+    ) -> None:
+        run = generate(dag, **arguments)
+        assert run.state == "failed"
+        assert says in capsys.readouterr().out
+        assert connected.requests("/generateTask") == []
+
+    def test_a_wrong_key_is_refused_and_charges_nothing(
+        self, dag: DAG, connected: Apixo, connect: Connect, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        connect(host=connected.base_url, password="invalid")
+        assert generate(dag).state == "failed"
+        assert "Put a valid APIXO key" in capsys.readouterr().out
+        assert connected.tasks() == []
+
+
+class TestTemplates:
+    def test_a_rendered_number_is_fine(self, dag: DAG, connected: Apixo) -> None:
+        assert generate(dag, max_images="{{ 1 + 2 }}").xcom("generate")["requested"] == 3
+
+    def test_a_prompt_can_live_in_a_file(self, dag: DAG, tmp_path: Path) -> None:
+        (tmp_path / "fox.txt").write_text("a fox for {{ dag.dag_id }}")
+        dag.template_searchpath = [str(tmp_path)]
+        result = generate(dag, prompt="fox.txt").xcom("generate")
+        assert result["request"]["prompt"] == f"a fox for {dag.dag_id}"
+
+    def test_native_rendering(self, dag: DAG, connected: Apixo) -> None:
+        dag.render_template_as_native_obj = True
+        result = generate(dag, prompt="{{ 1984 }}", max_images="{{ 2 }}").xcom("generate")
+        assert (result["request"]["prompt"], result["requested"]) == ("1984", 2)
+
+
+class TestSubmit:
+    def test_returns_the_task_id_and_pushes_what_the_next_step_needs(
+        self, dag: DAG, connected: Apixo
+    ) -> None:
+        with dag:
+            SeedreamSubmitOperator(
+                task_id="submit", prompt="a fox", max_images=3, resolution="4K", aspect_ratio="1:1"
+            )
+        run = run_dag(dag)
+        (bought,) = connected.tasks()
+        submission = run.xcom("submit", "submission")
+        assert run.xcom("submit") == bought["taskId"] == submission["seedream_task_id"]
+        assert (submission["model"], submission["resolution"]) == ("seedream-4-5", "4K")
+        assert (submission["requested"], submission["charged_usd"]) == (3, 0.105)
+        assert submission["size"] == [4096, 4096]
+        assert submission["created_at"].endswith("+00:00")
+
+    def test_expand(self, dag: DAG, connected: Apixo) -> None:
+        with dag:
+            SeedreamSubmitOperator.partial(task_id="submit", max_images=1).expand(prompt=["a fox", "an owl"])
+        run = run_dag(dag)
+        assert run.state == "success"
+        assert len(connected.tasks()) == 2
+        assert run.xcom("submit", map_index=0) != run.xcom("submit", map_index=1)
+
+    def test_expand_kwargs_from_another_task(self, dag: DAG, connected: Apixo) -> None:
+        @task
+        def catalogue() -> list[dict[str, Any]]:
+            return [{"prompt": "a fox"}, {"prompt": "an owl", "max_images": 2}]
+
+        with dag:
+            SeedreamSubmitOperator.partial(task_id="submit").expand_kwargs(catalogue())
+        assert run_dag(dag).state == "success"
+        assert [bought["requested"] for bought in connected.tasks()] == [1, 2]
+
+    def test_one_bad_row_leaves_the_others_alone(self, dag: DAG, connected: Apixo) -> None:
+        @task
+        def catalogue() -> list[dict[str, Any]]:
+            return [{"prompt": "a fox"}, {"prompt": "an owl", "aspect_ratio": "7:5"}]
+
+        with dag:
+            SeedreamSubmitOperator.partial(task_id="submit").expand_kwargs(catalogue())
+        run = run_dag(dag)
+        assert (run.task_state("submit", 0), run.task_state("submit", 1)) == ("success", "failed")
+        assert len(connected.tasks()) == 1
+
+
+class TestDownload:
+    @pytest.fixture
+    def finished(self, connected: Apixo) -> dict[str, Any]:
+        """The result of a task with two images."""
+        hook = SeedreamHook()
+        hook._luck = Luck(uniform=lambda low, high: 0.05)
+        task_id = hook.submit(GenerateRequest(prompt="a fox", max_images=2, aspect_ratio="1:1"))
+        status = hook.wait(task_id)
+        return {"seedream_task_id": task_id, "urls": list(status.urls), "size": [2048, 2048]}
+
+    def download(self, dag: DAG, destination: Path, **arguments: Any) -> FinishedRun:
+        with dag:
+            SeedreamDownloadOperator(task_id="download", destination=destination.as_uri(), **arguments)
+        return run_dag(dag)
+
+    def test_from_a_result(self, dag: DAG, finished: dict[str, Any], tmp_path: Path) -> None:
+        run = self.download(dag, tmp_path, result=finished)
+        assert len(list(tmp_path.glob("*.png"))) == 2
+        assert run.xcom("download")["images"][1]["width"] == 2048
+
+    def test_from_a_task_id(self, dag: DAG, finished: dict[str, Any], tmp_path: Path) -> None:
+        run = self.download(dag, tmp_path, seedream_task_id=finished["seedream_task_id"])
+        assert run.xcom("download")["delivered"] == 2
+        assert len(list(tmp_path.glob("*.png"))) == 2
+
+    def test_from_plain_urls(self, dag: DAG, finished: dict[str, Any], tmp_path: Path) -> None:
+        self.download(dag, tmp_path, urls=finished["urls"], filename="fox-{index}")
+        assert sorted(path.name for path in tmp_path.iterdir()) == [
+            "fox-1.png",
+            "fox-2.png",
+            "fox-manifest.json",
+        ]
+
+    def test_again_fetches_nothing(
+        self, dag: DAG, finished: dict[str, Any], tmp_path: Path, connected: Apixo
+    ) -> None:
+        self.download(dag, tmp_path, result=finished)
+        fetched = len(connected.requests("/results"))
+        again = DAG(f"{dag.dag_id}_again", schedule=None)
+        assert self.download(again, tmp_path, result=finished).state == "success"
+        assert len(connected.requests("/results")) == fetched
+
+    def test_the_key_never_travels_to_the_result_host(
+        self, dag: DAG, finished: dict[str, Any], tmp_path: Path, connected: Apixo
+    ) -> None:
+        self.download(dag, tmp_path, result=finished)
+        headers = [set(request["headers"]) for request in connected.requests("/results")]
+        assert headers
+        assert not any("authorization" in names for names in headers)
+
+    def test_expired_urls_say_so(
+        self, dag: DAG, connected: Apixo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run = generate(dag, prompt="x [[expire]]", destination=tmp_path.as_uri())
+        assert run.state == "failed"
+        assert "15 days" in capsys.readouterr().out
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_task_in_progress_has_nothing_to_download(
+        self, dag: DAG, connected: Apixo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with dag:
+            submit = SeedreamSubmitOperator(task_id="submit", prompt="x [[seconds:9000]]")
+            SeedreamDownloadOperator(
+                task_id="download", seedream_task_id=submit.output, destination=tmp_path.as_uri()
+            )
+        assert run_dag(dag).task_state("download") == "failed"
+        assert "Put a sensor before this task" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [{}, {"urls": ["https://a.example/x.png"], "seedream_task_id": "t"}, {"result": {}, "urls": ["x"]}],
+    )
+    def test_exactly_one_source_is_needed(self, arguments: dict[str, Any]) -> None:
+        with pytest.raises(ValueError, match="exactly one of result, seedream_task_id and urls"):
+            SeedreamDownloadOperator(task_id="download", destination="file:///x", **arguments)
+
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            ({"urls": "{{ '' }}"}, "list of URLs"),
+            ({"urls": []}, "list of URLs"),
+            ({"result": "{{ 'nothing' }}"}, "no result of the sensor"),
+            ({"result": {"seedream_task_id": "t", "urls": []}}, "list of URLs"),
+            ({"seedream_task_id": "{{ '' }}"}, "is no taskId"),
+            ({"urls": ["file:///etc/passwd"]}, "only https:// is fetched"),
+            ({"urls": ["http://10.0.0.1/x.png"]}, "only https:// is fetched"),
+            ({"urls": ["https://127.0.0.1:1/x.png"]}, "not a public address"),
+        ],
+    )
+    def test_bad_input_says_what_is_wrong(
+        self,
+        dag: DAG,
+        connected: Apixo,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        arguments: dict[str, Any],
+        says: str,
+    ) -> None:
+        assert self.download(dag, tmp_path, **arguments).state == "failed"
+        assert says in capsys.readouterr().out
+
+
+def asset_event_extra(dag_id: str) -> dict[str, Any]:
+    from airflow.models.asset import AssetEvent
+    from airflow.utils.session import create_session
+    from sqlalchemy import select
+
+    with create_session() as session:
+        event = session.scalars(select(AssetEvent).where(AssetEvent.source_dag_id == dag_id)).one()
+        return dict(event.extra)

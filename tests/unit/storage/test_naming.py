@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_seedream.apixo.errors import InvalidRequestError
+from airflow_provider_seedream.storage.naming import (
+    DEFAULT_TEMPLATE,
+    MAX_NAME_BYTES,
+    FileNames,
+    check_template,
+)
+
+
+def names(template: str = DEFAULT_TEMPLATE, task_id: str = "task_123") -> FileNames:
+    return FileNames(template, task_id)
+
+
+class TestNamesSayWhichImageOfWhichTask:
+    @pytest.mark.parametrize(
+        ("template", "name"),
+        [
+            (DEFAULT_TEMPLATE, "task_123-2.png"),
+            ("hero-{index:02d}", "hero-02.png"),
+            ("{seedream_task_id}/{index}", "task_123/2.png"),
+            ("hero-{index}.{ext}", "hero-2.png"),
+            (
+                "Kaffee & Kuchen 2026-11-22T06:00:00+00:00 {index}",
+                "Kaffee & Kuchen 2026-11-22T06:00:00+00:00 2.png",
+            ),
+            ("hero", "hero.png"),
+        ],
+    )
+    def test_the_template_is_filled_and_the_true_extension_added(self, template: str, name: str) -> None:
+        assert names(template).image(2, "png") == name
+
+    def test_the_extension_is_what_the_bytes_are(self) -> None:
+        assert names("hero.{ext}").image(1, "webp") == "hero.webp"
+
+
+class TestTheManifestStandsBesideItsImages:
+    @pytest.mark.parametrize(
+        ("template", "name"),
+        [
+            (DEFAULT_TEMPLATE, "task_123-manifest.json"),
+            ("hero-{index}", "hero-manifest.json"),
+            ("hero-{index:02d}.{ext}", "hero-manifest.json"),
+            ("{index}", "manifest.json"),
+            ("hero", "hero-manifest.json"),
+            ("{seedream_task_id}/{index}", "task_123/manifest.json"),
+        ],
+    )
+    def test_one_name_for_the_whole_group(self, template: str, name: str) -> None:
+        assert names(template).manifest == name
+
+
+class TestTemplatesAreRefusedBeforeMoneyIsSpent:
+    @pytest.mark.parametrize(
+        ("template", "says"),
+        [
+            (None, "non-empty string"),
+            (7, "non-empty string"),
+            ("", "non-empty string"),
+            ("{index", "cannot be read"),
+            ("index}", "cannot be read"),
+            ("{}", "unknown placeholder"),
+            ("{prompt}-{index}", "unknown placeholder {prompt}"),
+            ("{seedream_task_id.__class__}", "unknown placeholder"),
+            ("{index[0]}", "unknown placeholder"),
+            ("{index!r}", "not allowed"),
+            ("{index:99999999d}", "not allowed"),
+            ("{index:3}", "not allowed"),
+            ("{index:{ext}}", "doubled brace"),
+            ("{seedream_task_id:>50}", "not allowed"),
+            ("{ext}/{index}", "elsewhere than at its end"),
+            ("{{index}}", "doubled brace"),
+            ("{{ ds }}-{index}", "Render Jinja first"),
+            ("{% if x %}{index}", "Render Jinja first"),
+            ("/data/{index}", "relative"),
+            ("C:/{index}", "relative"),
+            ("a//{index}", "relative"),
+            ("{index}/", "dot"),
+            ("../{index}", "leave the destination"),
+            ("a/../../{index}", "leave the destination"),
+            (".hidden-{index}", "dot"),
+            ("a\\{index}", "the character"),
+            ("a*{index}", "the character"),
+            ("s3://other/{index}", "relative"),
+            ("a::b{index}", "the character"),
+            ("a\n{index}", "control character"),
+            ("a\u202egnp.{index}", "control character"),
+            ("a\ud800{index}", "control character"),
+            (" {index}", "space"),
+            ("a /{index}", "space"),
+            ("x" * 200 + "{index}", "longer than 200 bytes"),
+            ("\N{SNOWMAN}" * 70 + "{index}", "longer than 200 bytes"),
+            ("hero-{index}.png", "extension follows the bytes"),
+            ("hero-{index}.JPEG", "extension follows the bytes"),
+            ("hero-{index}.png.{ext}", "extension follows the bytes"),
+        ],
+    )
+    def test_each_with_its_rule(self, template: object, says: str) -> None:
+        with pytest.raises(InvalidRequestError) as refused:
+            check_template(template, images=None)
+        assert says in str(refused.value)
+        assert {problem.field for problem in refused.value.problems} == {"filename"}
+
+    def test_several_images_need_several_names(self) -> None:
+        with pytest.raises(InvalidRequestError, match=r"4 images one name. Add \{index\}"):
+            check_template("hero", images=4)
+        check_template("hero", images=1)
+        check_template("hero", images=None)
+
+
+class TestAHostileTaskIdCannotChooseThePath:
+    @given(
+        st.text(max_size=300)
+        | st.sampled_from(["..", "../../etc/passwd", "/", "", "a/b", ".", "CON", "a" * 999])
+    )
+    def test_its_part_of_the_name_stays_one_harmless_part(self, task_id: str) -> None:
+        image = names("{seedream_task_id}", task_id).image(1, "png")
+        assert set(image) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+        assert not image.startswith(".")
+        assert len(image.encode()) <= MAX_NAME_BYTES
+
+    def test_ids_that_clean_up_alike_are_still_told_apart(self) -> None:
+        ids = ["a/b", "a?b", "a_b", "x" * 80, "x" * 81, "..", "...", ""]
+        assert len({names(task_id=task_id).image(1, "png") for task_id in ids}) == len(ids)
