@@ -19,7 +19,7 @@ from airflow_provider_seedream.apixo.errors import (
     NotFinishedError,
     SeedreamError,
 )
-from airflow_provider_seedream.apixo.model import Pace
+from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, Pace
 from airflow_provider_seedream.apixo.records import Submission, result_record
 from airflow_provider_seedream.apixo.task import TaskStatus
 from airflow_provider_seedream.apixo.verdict import Verdict, task_failed
@@ -83,6 +83,18 @@ def recorded_submission(context: Context, pushed_by: str, seedream_task_id: str)
     return None
 
 
+def foreign_submission(
+    hook: SeedreamHook, seedream_task_id: str, *, model: str = DEFAULT_MODEL, resolution: str = "2K"
+) -> Submission:
+    """What is known of a task whose submission nobody recorded here."""
+    return Submission(
+        seedream_task_id=seedream_task_id,
+        price_per_image=hook.account.price_per_image,
+        model=model,
+        resolution=resolution,
+    )
+
+
 def find_submission(context: Context, operator: BaseOperator, seedream_task_id: str) -> Submission | None:
     """The record of a taskId that one of an operator's upstream tasks pushed, or ``None``."""
     for task_id in sorted(operator.upstream_task_ids):
@@ -125,6 +137,15 @@ def defer_until_finished(
         method_name="execute_complete",
         timeout=timedelta(seconds=max(0.0, deadline - now) + dwell + BACKSTOP_SECONDS),
     )
+
+
+def wait(hook: SeedreamHook, submission: Submission, pace: Pace, *, deadline: float) -> Verdict:
+    """Watch a task to its end, holding the worker slot."""
+    watch = hook.start_watch(
+        submission.seedream_task_id, pace, created_at=submission.submitted_at, deadline=deadline
+    )
+    hook.watch([watch], submission.model)
+    return Verdict.of(watch)
 
 
 def verdict_of(event: Mapping[str, Any]) -> Verdict:

@@ -127,3 +127,6 @@ SEEDREAM_4_5 = Model(
 
 MODELS: Mapping[str, Model] = {model.id: model for model in (SEEDREAM_4_5,)}
 DEFAULT_MODEL = SEEDREAM_4_5.id
+
+DEFAULT_GENERATION_TIMEOUT = 900.0
+"""Seconds to wait for a result: the provider gives up after 180 s of work, the rest is for queueing."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from functools import cached_property
 from typing import Any, TypeVar
 
 from airflow.providers.common.compat.sdk import BaseHook
@@ -14,7 +13,7 @@ from airflow_provider_seedream.apixo.account import Account
 from airflow_provider_seedream.apixo.client import ApixoClient, AsyncApixoClient
 from airflow_provider_seedream.apixo.errors import ConnectionConfigError, SeedreamError
 from airflow_provider_seedream.apixo.exchange import Luck, Steps
-from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, MODELS, Pace
+from airflow_provider_seedream.apixo.model import DEFAULT_GENERATION_TIMEOUT, DEFAULT_MODEL, MODELS, Pace
 from airflow_provider_seedream.apixo.pace import Watch
 from airflow_provider_seedream.apixo.request import GenerateRequest, check_reachable
 from airflow_provider_seedream.apixo.task import TaskStatus
@@ -27,9 +26,6 @@ from airflow_provider_seedream.hooks.connection_form import (
     form_behaviour,
 )
 from airflow_provider_seedream.hooks.shared_client import looking_client
-
-DEFAULT_GENERATION_TIMEOUT = 900.0
-"""Seconds to wait for a result: the provider gives up after 180 s of work, the rest is for queueing."""
 
 T = TypeVar("T")
 
@@ -219,17 +215,6 @@ class SeedreamHook(BaseHook):
     async def _look_async(self, steps: Steps[T]) -> T:
         async with looking_client(await self.account_async()) as client:
             return await client.run(steps)
-
-
-class UsesSeedreamHook:
-    """For operators and sensors that have a parameter ``seedream_conn_id``."""
-
-    seedream_conn_id: str
-
-    @cached_property
-    def hook(self) -> SeedreamHook:
-        """The hook of this task's connection."""
-        return SeedreamHook(self.seedream_conn_id)
 
 
 def _no_connection(conn_id: str, error: Exception) -> ConnectionConfigError:

@@ -1,4 +1,8 @@
-"""Operators: submit a generation, download its images, or do the whole job in one task."""
+"""Operators: submit a generation, download its images, or do the whole job in one task.
+
+What only a running task needs (steps, saving, the hook) is imported inside the methods: importing it here
+would more than double what every parsing of a DAG pays (``benchmarks/import_cost.py``).
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_seedream import steps
 from airflow_provider_seedream.apixo.errors import InvalidRequestError, Problem
-from airflow_provider_seedream.apixo.model import DEFAULT_MODEL
-from airflow_provider_seedream.apixo.records import Submission
+from airflow_provider_seedream.apixo.model import DEFAULT_GENERATION_TIMEOUT, DEFAULT_MODEL
 from airflow_provider_seedream.apixo.request import (
     GenerateRequest,
     find_problems,
@@ -20,9 +22,8 @@ from airflow_provider_seedream.apixo.request import (
     shown,
     value_from_text,
 )
-from airflow_provider_seedream.apixo.verdict import Verdict
 from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
-from airflow_provider_seedream.hooks.seedream import DEFAULT_GENERATION_TIMEOUT, UsesSeedreamHook
+from airflow_provider_seedream.hooks.mixin import UsesSeedreamHook
 from airflow_provider_seedream.links.seedream import SeedreamResultLink
 from airflow_provider_seedream.parameters import check_task_id, is_templated, seconds, url_list
 from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE, check_template, urls_id
@@ -30,6 +31,8 @@ from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE, check_tem
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
+    from airflow_provider_seedream.apixo.records import Submission
+    from airflow_provider_seedream.apixo.verdict import Verdict
     from airflow_provider_seedream.saving import Target
 
 _REQUEST_FIELDS = (
@@ -127,6 +130,8 @@ class SeedreamSubmitOperator(SeedreamRequestOperator):
 
     def execute(self, context: Context) -> str:
         """Submit; this spends money."""
+        from airflow_provider_seedream import steps
+
         with steps.hopeless_failures_end_the_task():
             return steps.submit(self.hook, self._request(), context).seedream_task_id
 
@@ -139,7 +144,6 @@ class _SavesImages(UsesSeedreamHook):
     filename: str
 
     def _open_target(self, images: int) -> Target:
-        # Saving takes some 20 ms to import, which every parsing of a DAG would pay.
         from airflow_provider_seedream.saving import open_target
 
         return open_target(self.destination, self.storage_conn_id, self.filename, images)
@@ -219,6 +223,8 @@ class SeedreamDownloadOperator(_SavesImages, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Fetch, verify and place the images, then the manifest."""
+        from airflow_provider_seedream import steps
+
         with steps.hopeless_failures_end_the_task():
             source = self._source(context)
             return self._save(source, self._open_target(len(source["urls"])), context)
@@ -240,11 +246,11 @@ class SeedreamDownloadOperator(_SavesImages, BaseOperator):
 
     def _look_up(self, context: Context) -> dict[str, Any]:
         """The result of a task that must have finished."""
+        from airflow_provider_seedream import steps
+
         task_id = check_task_id(self.seedream_task_id)
-        submission = steps.find_submission(context, self, task_id) or Submission(
-            seedream_task_id=task_id,
-            price_per_image=self.hook.account.price_per_image,
-            model=self.model,
+        submission = steps.find_submission(context, self, task_id) or steps.foreign_submission(
+            self.hook, task_id, model=self.model
         )
         status = self.hook.get_status(task_id, submission.model)
         return steps.conclude_finished(submission, status)
@@ -306,6 +312,8 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check everything that is free, submit, and wait."""
+        from airflow_provider_seedream import steps
+
         with steps.hopeless_failures_end_the_task():
             request = self._request()
             if self.destination is not None:
@@ -317,24 +325,23 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
                 steps.defer_until_finished(
                     self, submission, pace, deadline=deadline, conn_id=self.seedream_conn_id
                 )
-            watch = self.hook.start_watch(
-                submission.seedream_task_id, pace, created_at=submission.submitted_at, deadline=deadline
-            )
-            self.hook.watch([watch], submission.model)
-            return self._finish(context, submission, Verdict.of(watch))
+            verdict = steps.wait(self.hook, submission, pace, deadline=deadline)
+            return self._finish(context, submission, verdict)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Resume with the trigger's event: conclude and save."""
+        from airflow_provider_seedream import steps
+
         with steps.hopeless_failures_end_the_task():
             verdict = steps.verdict_of(event)
             submission = steps.recorded_submission(context, self.task_id, verdict.task_id)
-            return self._finish(context, submission or self._bare_submission(verdict), verdict)
-
-    def _bare_submission(self, verdict: Verdict) -> Submission:
-        """What is still known when the record is gone: enough to keep what was paid for."""
-        return Submission(seedream_task_id=verdict.task_id, price_per_image=self.hook.account.price_per_image)
+            # Even without its record, what was paid for is kept.
+            submission = submission or steps.foreign_submission(self.hook, verdict.task_id)
+            return self._finish(context, submission, verdict)
 
     def _finish(self, context: Context, submission: Submission, verdict: Verdict) -> dict[str, Any]:
+        from airflow_provider_seedream import steps
+
         result = steps.conclude(submission, verdict, retry=_RETRY_PAYS)
         if self.destination is None:
             return result

@@ -1,4 +1,7 @@
-"""Waits for a submitted task without holding a worker slot."""
+"""Waits for a submitted task without holding a worker slot.
+
+What only a running task needs is imported inside the methods, as in the operators' module.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +18,18 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_seedream import steps
 from airflow_provider_seedream.apixo.errors import InvalidRequestError, SeedreamError
-from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, MODELS
-from airflow_provider_seedream.apixo.pace import Watch
-from airflow_provider_seedream.apixo.records import Submission
+from airflow_provider_seedream.apixo.model import DEFAULT_GENERATION_TIMEOUT, DEFAULT_MODEL, MODELS
 from airflow_provider_seedream.apixo.request import find_problems
-from airflow_provider_seedream.apixo.verdict import Verdict
 from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
-from airflow_provider_seedream.hooks.seedream import DEFAULT_GENERATION_TIMEOUT, UsesSeedreamHook
+from airflow_provider_seedream.hooks.mixin import UsesSeedreamHook
 from airflow_provider_seedream.parameters import check_task_id, seconds
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_seedream.apixo.pace import Watch
+    from airflow_provider_seedream.apixo.records import Submission
 
 _RETRY = "A retry of this sensor looks at the same task again and buys nothing."
 
@@ -82,12 +84,17 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         self.first_poll = None if first_poll is None else seconds("first_poll", first_poll, zero_allowed=True)
         self.poll_interval = None if poke_interval is None else self.poke_interval
         self.deferrable = deferrable
-        self._watch: Watch | None = None
+        self._give_up_after = self.timeout
+        self._poked: tuple[Submission, Watch] | None = None
 
     def execute(self, context: Context) -> Any:
         """Wait in the mode that was asked for."""
+        from airflow_provider_seedream import steps
+
         with steps.hopeless_failures_end_the_task(), self._soft_failures():
             if not self.deferrable:
+                # Our deadline tells what happened and what it cost; Airflow's is left as the backstop.
+                self.timeout = self._give_up_after + steps.BACKSTOP_SECONDS
                 return super().execute(context)
             submission = self._submission(context)
             watch = self._start_watch(submission, time.time())
@@ -95,37 +102,44 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
                 # What is already finished is delivered without deferring.
                 self.hook.look(watch, submission.model)
             if watch.outcome is not None:
-                return steps.conclude(submission, Verdict.of(watch), retry=_RETRY)
+                return self._concluded(submission, watch)
             return steps.defer_until_finished(
                 self, submission, watch.pace, deadline=watch.deadline, conn_id=self.seedream_conn_id
             )
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Resume with the trigger's event."""
+        from airflow_provider_seedream import steps
+
         with steps.hopeless_failures_end_the_task(), self._soft_failures():
             return steps.conclude(self._submission(context), steps.verdict_of(event), retry=_RETRY)
 
     def poke(self, context: Context) -> PokeReturnValue | bool:
         """Look once, if a look is due; sets ``poke_interval`` to the time until the next one."""
-        submission = self._submission(context)
-        if self._watch is None:
-            self._watch = self._start_watch(submission, self._started_at(context))
-        watch = self._watch
+        if self._poked is None:
+            submission = self._submission(context)
+            self._poked = submission, self._start_watch(submission, self._started_at(context))
+        submission, watch = self._poked
         if watch.next_look <= time.time():
             self.hook.look(watch, submission.model)
         if watch.outcome is not None:
-            return PokeReturnValue(True, steps.conclude(submission, Verdict.of(watch), retry=_RETRY))
+            return PokeReturnValue(True, self._concluded(submission, watch))
         self.poke_interval = max(0.0, watch.next_look - time.time())
         return False
 
+    def _concluded(self, submission: Submission, watch: Watch) -> dict[str, Any]:
+        from airflow_provider_seedream import steps
+        from airflow_provider_seedream.apixo.verdict import Verdict
+
+        return steps.conclude(submission, Verdict.of(watch), retry=_RETRY)
+
     def _submission(self, context: Context) -> Submission:
         """What was bought, as recorded upstream or as far as the parameters tell."""
+        from airflow_provider_seedream import steps
+
         self._check_rendered()
-        return steps.find_submission(context, self, self.seedream_task_id) or Submission(
-            seedream_task_id=self.seedream_task_id,
-            price_per_image=self.hook.account.price_per_image,
-            model=self.model,
-            resolution=self.resolution,
+        return steps.find_submission(context, self, self.seedream_task_id) or steps.foreign_submission(
+            self.hook, self.seedream_task_id, model=self.model, resolution=self.resolution
         )
 
     def _check_rendered(self) -> None:
@@ -135,11 +149,13 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
             raise InvalidRequestError(problems)
 
     def _start_watch(self, submission: Submission, started_at: float) -> Watch:
+        from airflow_provider_seedream import steps
+
         return self.hook.start_watch(
             submission.seedream_task_id,
             steps.paced(submission, self.first_poll, self.poll_interval),
             created_at=submission.submitted_at,
-            deadline=started_at + self.timeout,
+            deadline=started_at + self._give_up_after,
         )
 
     def _started_at(self, context: Context) -> float:
