@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from math import isfinite
+from os import PathLike
 from typing import Any
 
 from airflow_provider_seedream.apixo.errors import InvalidRequestError, Problem
-from airflow_provider_seedream.apixo.request import shown
+from airflow_provider_seedream.apixo.request import is_nothing, shown
 
 _MARKS = ("{{", "{%", "{#")
 
@@ -23,7 +24,7 @@ def is_templated(value: Any, file_extensions: Sequence[str] = ()) -> bool:
         return any(mark in value for mark in _MARKS) or value.endswith(tuple(file_extensions))
     if isinstance(value, list | tuple):
         return any(is_templated(item, file_extensions) for item in value)
-    return callable(getattr(value, "resolve", None))
+    return callable(getattr(value, "resolve", None)) and not isinstance(value, PathLike)
 
 
 def seconds(name: str, value: float | timedelta, *, zero_allowed: bool = False) -> float:
@@ -48,7 +49,7 @@ def check_task_id(value: Any) -> str:
 
     :raises InvalidRequestError: it is empty or no string.
     """
-    if not isinstance(value, str) or not value.strip() or value == "None":
+    if not isinstance(value, str) or is_nothing(value):
         remedy = "Pass the Submit operator's output, or a taskId."
         raise InvalidRequestError([Problem("seedream_task_id", repr(value), "is no taskId", remedy)])
     return value

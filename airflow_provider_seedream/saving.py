@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import Asset, ObjectStoragePath
 
-from airflow_provider_seedream.apixo.errors import ConnectionConfigError
+from airflow_provider_seedream.apixo.errors import ConnectionConfigError, InvalidRequestError, Problem
+from airflow_provider_seedream.apixo.request import is_nothing
 from airflow_provider_seedream.storage.destination import check_writable, resolve_destination
 from airflow_provider_seedream.storage.manifest import TaskRecord
 from airflow_provider_seedream.storage.naming import FileNames, check_template
@@ -42,6 +43,10 @@ def open_target(
     :raises DestinationError: it cannot be used.
     :raises InvalidRequestError: the file name template breaks a rule.
     """
+    if is_nothing(filename):
+        raise InvalidRequestError(
+            [Problem("filename", repr(filename), "is empty", "Leave it out or name it.")]
+        )
     check_template(filename, images)
     folder = resolve_destination(destination, storage_conn_id)
     check_writable(folder)

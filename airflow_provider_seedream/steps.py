@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
@@ -16,8 +17,13 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_seedream.apixo.errors import (
+    Cause,
+    Kind,
+    LookFailedError,
     NotFinishedError,
+    PaidTaskError,
     SeedreamError,
+    TaskFailedError,
 )
 from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, Pace
 from airflow_provider_seedream.apixo.records import Submission, result_record
@@ -50,6 +56,22 @@ def hopeless_failures_end_the_task() -> Iterator[None]:
         raise AirflowFailException(str(error)) from error
 
 
+@contextmanager
+def nothing_is_bought_again(seedream_task_id: str) -> Iterator[None]:
+    """For what follows a purchase in the same Airflow task, where a retry would start with buying again.
+
+    A task that APIXO reports as failed is refunded, so that may be retried; all else ends the Airflow task.
+
+    :raises PaidTaskError: says how the job can be finished at no cost.
+    """
+    try:
+        yield
+    except TaskFailedError:
+        raise
+    except Exception as error:
+        raise PaidTaskError(f"{type(error).__name__}: {error}", seedream_task_id) from error
+
+
 def submit(hook: SeedreamHook, request: GenerateRequest, context: Context) -> Submission:
     """Submit and record what was bought before anything else happens."""
     account = hook.account
@@ -65,22 +87,43 @@ def submit(hook: SeedreamHook, request: GenerateRequest, context: Context) -> Su
     )
     task_id = hook.submit(request)
     submission = Submission.of(request, task_id, price_per_image=account.price_per_image, now=time.time())
-    context["ti"].xcom_push(key=SUBMISSION_KEY, value=submission.to_json())
+    # Logged first: if the record cannot be pushed, the log still has the taskId.
     hook.log.info("APIXO accepted task %s and pre-charged %s USD.", task_id, submission.charged)
+    with nothing_is_bought_again(task_id):
+        context["ti"].xcom_push(key=SUBMISSION_KEY, value=submission.to_json())
     return submission
 
 
 def recorded_submission(context: Context, pushed_by: str, seedream_task_id: str) -> Submission | None:
     """The record that a task of this DAG run pushed for a taskId, or ``None``.
 
-    :param pushed_by: ``task_id`` of the Airflow task; looked up at the same map index, then unmapped.
+    :param pushed_by: ``task_id`` of the Airflow task; looked up at the same map index, then unmapped, then at
+        all map indexes, since lists get reordered.
     """
     ti = context["ti"]
-    for map_index in dict.fromkeys((ti.map_index, -1)):
-        record = ti.xcom_pull(task_ids=pushed_by, key=SUBMISSION_KEY, map_indexes=map_index)
-        if isinstance(record, Mapping) and record.get("seedream_task_id") == seedream_task_id:
-            return Submission.from_json(record)
+    places: Iterator[Any] = (
+        ti.xcom_pull(task_ids=pushed_by, key=SUBMISSION_KEY, map_indexes=map_index)
+        for map_index in dict.fromkeys((ti.map_index, -1))
+    )
+    everywhere = (ti.xcom_pull(task_ids=pushed_by, key=SUBMISSION_KEY) for _ in range(1))
+    for found in chain(places, everywhere):
+        for record in found if isinstance(found, list) else [found]:
+            if isinstance(record, Mapping) and record.get("seedream_task_id") == seedream_task_id:
+                return Submission.from_json(record)
     return None
+
+
+def own_submission(context: Context) -> Submission:
+    """The record that this very task pushed before it deferred.
+
+    :raises LookFailedError: it is gone.
+    """
+    ti = context["ti"]
+    record = ti.xcom_pull(task_ids=ti.task_id, key=SUBMISSION_KEY, map_indexes=ti.map_index)
+    if isinstance(record, Mapping):
+        return Submission.from_json(record)
+    cause = Cause(Kind.AMBIGUOUS, "The record is gone", "The taskId is in the log of this task.")
+    raise LookFailedError(f"What was submitted is no longer in XCom. {cause.remedy}", cause)
 
 
 def foreign_submission(
@@ -113,6 +156,11 @@ def paced(submission: Submission, first_poll: float | None, poll_interval: float
     return pace
 
 
+def min_deferral_seconds() -> float:
+    """The setting ``[seedream] min_deferral_seconds``; it may be wrong, so read it before money is spent."""
+    return float(conf.getfloat("seedream", "min_deferral_seconds", fallback=DEFAULT_MIN_DEFERRAL_SECONDS))
+
+
 def defer_until_finished(
     operator: BaseOperator, submission: Submission, pace: Pace, *, deadline: float, conn_id: str
 ) -> NoReturn:
@@ -121,7 +169,7 @@ def defer_until_finished(
     from airflow_provider_seedream.triggers.seedream import SeedreamTaskTrigger
 
     now = time.time()
-    dwell = conf.getfloat("seedream", "min_deferral_seconds", fallback=DEFAULT_MIN_DEFERRAL_SECONDS)
+    dwell = min_deferral_seconds()
     operator.defer(
         trigger=SeedreamTaskTrigger(
             seedream_task_ids=[submission.seedream_task_id],
@@ -148,22 +196,43 @@ def wait(hook: SeedreamHook, submission: Submission, pace: Pace, *, deadline: fl
     return Verdict.of(watch)
 
 
+def wait_after_failed_deferral(hook: SeedreamHook, submission: Submission, pace: Pace) -> Verdict:
+    """One last look, for a task whose trigger was lost or ended by Airflow's own timeout."""
+    return wait(hook, submission, pace, deadline=time.time())
+
+
 def verdict_of(event: Mapping[str, Any]) -> Verdict:
     """The verdict in an event of a trigger that watched one task."""
     return Verdict.from_json(event["verdicts"][0])
 
 
-def conclude(submission: Submission, verdict: Verdict, *, retry: str) -> dict[str, Any]:
+def conclude(submission: Submission, verdict: Verdict, *, retry_submits: bool) -> dict[str, Any]:
     """The result record of a task that delivered.
 
-    :param retry: what a retry of the Airflow task does, for the error's last words.
-    :raises ChargedError: it did not deliver.
+    :param retry_submits: whether a retry of the Airflow task starts with a new submission, as in Generate, or
+        looks at the same task again, as in the sensor.
+    :raises ChargedError: it did not deliver; the last words say what a retry does.
     """
     try:
         return result_record(submission, verdict.success())
     except SeedreamError as error:
-        error.args = (f"{error} {retry}" if error.retryable else f"{error} A retry cannot help.",)
+        failed = isinstance(error, TaskFailedError)
+        if failed and not retry_submits:
+            error.final = True
+        if words := _what_a_retry_does(error, failed=failed, submits=retry_submits):
+            error.args = (f"{error} {words}",)
         raise
+
+
+def _what_a_retry_does(error: SeedreamError, *, failed: bool, submits: bool) -> str:
+    if not error.cause.retryable:
+        return "A retry cannot help."
+    if failed and submits:
+        return "A retry submits anew, and is charged only if it delivers."
+    if failed:
+        return "A retry would look at the same task; clear the submitting task to submit again."
+    # What Generate has paid for ends in PaidTaskError, which has its own last words.
+    return "" if submits else "A retry looks at the same task again and buys nothing."
 
 
 def conclude_finished(submission: Submission, status: TaskStatus) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One picture of many: thumbnails in rows, each over its prompt."""
+"""One picture of many: thumbnails in rows, each over its caption."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The main job on this machine: sandbox, a real Airflow, three example DAGs, and the pictures they keep.
 
-Everything stays inside the clone, under ``.demo``. No account and no key are needed.
+Everything stays in one folder, ``.demo`` inside the clone. No account and no key are needed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ from dev.contact_sheet import contact_sheet
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".demo"
-IMAGES = HOME / "images"
-SHEET = HOME / "contact-sheet.png"
 KEY = "demo-key"
 PREFERRED_PORT = 8765
 TIME_SCALE = 0.4
@@ -72,8 +70,8 @@ def sandbox(time_scale: float = TIME_SCALE) -> Iterator[str]:
     try:
         yield ready.rsplit(" ", 1)[1].strip()
     finally:
-        process.terminate()
-        process.wait(10)
+        process.kill()
+        process.wait()
 
 
 def connection(base_url: str) -> str:
@@ -119,10 +117,10 @@ class SavedFile:
     cost: float
 
 
-def saved_files() -> list[SavedFile]:
+def saved_files(images: Path) -> list[SavedFile]:
     """What the manifests under the destination promise."""
     files = []
-    for manifest in sorted(IMAGES.rglob("*manifest.json")):
+    for manifest in sorted(images.rglob("*manifest.json")):
         task = json.loads(manifest.read_text())
         for image in task["images"]:
             path = Path(image["path"].removeprefix("file://"))
@@ -138,12 +136,12 @@ def saved_files() -> list[SavedFile]:
     return files
 
 
-def print_summary(files: list[SavedFile], ledger: dict[str, Any]) -> None:
+def print_summary(files: list[SavedFile], ledger: dict[str, Any], base: Path) -> None:
     """The table of what was saved, and what the sandbox charged for it."""
-    width = max(len(str(file.path.relative_to(ROOT))) for file in files)
+    width = max(len(str(file.path.relative_to(base))) for file in files)
     print(f"\n{'file':{width}}  {'pixels':>9}  {'bytes':>9}  {'USD':>5}")
     for file in files:
-        print(f"{file.path.relative_to(ROOT)!s:{width}}  {file.pixels:>9}  {file.size:>9,}  {file.cost:.3f}")
+        print(f"{file.path.relative_to(base)!s:{width}}  {file.pixels:>9}  {file.size:>9,}  {file.cost:.3f}")
     account = ledger["accounts"][KEY]
     polls = [task["polls"] for task in ledger["tasks"]]
     net = account["charged"] - account["refunded"]
@@ -151,32 +149,35 @@ def print_summary(files: list[SavedFile], ledger: dict[str, Any]) -> None:
         f"\n{len(files)} images, {sum(file.cost for file in files):.3f} USD by the manifests; "
         f"the sandbox charged {net:.3f} USD and was polled {sum(polls) / len(polls):.1f} times per task."
     )
-    print(f"Contact sheet: {SHEET.relative_to(ROOT)}")
 
 
 def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--time-scale", type=float, default=TIME_SCALE, help="factor on generation times")
+    parser.add_argument("--home", type=Path, default=HOME, help="folder for everything that the demo leaves")
     arguments = parser.parse_args()
+    home: Path = arguments.home.resolve()
+    images, sheet = home / "images", home / "contact-sheet.png"
     signal.signal(signal.SIGTERM, _interrupt)
     clock = Clock()
-    shutil.rmtree(IMAGES, ignore_errors=True)
+    shutil.rmtree(images, ignore_errors=True)
     with sandbox(arguments.time_scale) as base_url:
         clock.say(f"sandbox ready at {base_url}; starting Airflow")
         env = {
             "AIRFLOW_CONN_SEEDREAM_DEFAULT": connection(base_url),
-            "AIRFLOW_VAR_SEEDREAM_DESTINATION": IMAGES.as_uri(),
+            "AIRFLOW_VAR_SEEDREAM_DESTINATION": images.as_uri(),
         }
-        with AirflowStack(HOME / "airflow", ROOT / "dags_examples", env) as stack:
+        with AirflowStack(home / "airflow", ROOT / "dags_examples", env) as stack:
             clock.say(f"Airflow ready at {stack.url}; triggering {len(DAGS)} DAGs")
             runs = {dag_id: stack.trigger(dag_id) for dag_id in DAGS}
             follow(stack, runs, clock)
             ledger = httpx.get(base_url.removesuffix("/api/v1") + "/sandbox/ledger", trust_env=False).json()
             clock.say("all runs succeeded; stopping Airflow")
-    files = saved_files()
-    contact_sheet([(file.path, f"{file.path.name}  {file.pixels}") for file in files], SHEET)
-    print_summary(files, ledger)
+    files = saved_files(images)
+    contact_sheet([(file.path, f"{file.path.name}  {file.pixels}") for file in files], sheet)
+    print_summary(files, ledger, home)
+    print(f"Everything is in {home}; the contact sheet is {sheet}")
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:

@@ -52,7 +52,7 @@ class ApixoClient:
         return None
 
     def _send(self, step: Send) -> Reply | Fault:
-        body = _Body(time.monotonic() + self._account.request_timeout)
+        body = _Body(self._account)
         try:
             with self._http.stream(**_request_options(self._account, step)) as response:
                 for chunk in response.iter_bytes():
@@ -100,7 +100,7 @@ class AsyncApixoClient:
         return None
 
     async def _send(self, step: Send) -> Reply | Fault:
-        body = _Body(time.monotonic() + self._account.request_timeout)
+        body = _Body(self._account)
         try:
             async with (
                 asyncio.timeout(self._account.request_timeout),
@@ -151,8 +151,9 @@ def _request_options(account: Account, step: Send) -> dict[str, Any]:
 class _Body:
     """Collects an answer's bytes within a bound of size and time."""
 
-    def __init__(self, deadline: float) -> None:
-        self._deadline = deadline
+    def __init__(self, account: Account) -> None:
+        self._deadline = time.monotonic() + account.request_timeout
+        self._header = f"Bearer {account.api_key}".encode()
         self._bytes = bytearray()
 
     def add(self, chunk: bytes) -> None:
@@ -164,7 +165,8 @@ class _Body:
 
     def reply(self, response: httpx.Response) -> Reply:
         headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
-        return Reply(response.status_code, headers, bytes(self._bytes))
+        # A server that echoes the header must not carry the key into errors and logs.
+        return Reply(response.status_code, headers, bytes(self._bytes).replace(self._header, b"Bearer ***"))
 
 
 _NEVER_DELIVERED = (

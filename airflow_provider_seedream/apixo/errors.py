@@ -20,7 +20,10 @@ _SUPPORT = "Retry, or contact support with the taskId."
 
 
 class Kind(Enum):
-    """Who can make a failure go away; decides whether a retry can help."""
+    """Who can make a failure go away; decides whether a retry can help.
+
+    ``AMBIGUOUS`` may already have been paid for, so a retry would not help but might pay twice.
+    """
 
     INPUT = "input"
     CONTENT = "content"
@@ -30,6 +33,7 @@ class Kind(Enum):
     NOT_FOUND = "not_found"
     RATE_LIMIT = "rate_limit"
     TRANSIENT = "transient"
+    AMBIGUOUS = "ambiguous"
     UNKNOWN = "unknown"
 
     @property
@@ -64,6 +68,9 @@ class SeedreamError(Exception):
     :param cause: meaning, remedy and whether a retry can help.
     """
 
+    final: bool = False
+    """Set where a retry of what failed would not repeat the cause's step, so that it cannot help."""
+
     def __init__(self, message: str, cause: Cause) -> None:
         super().__init__(message)
         self.cause = cause
@@ -71,7 +78,7 @@ class SeedreamError(Exception):
     @property
     def retryable(self) -> bool:
         """Whether a retry can help."""
-        return self.cause.retryable
+        return self.cause.retryable and not self.final
 
 
 class NotChargedError(SeedreamError):
@@ -116,8 +123,8 @@ class InvalidRequestError(NotChargedError, ValueError):
 class ConnectionConfigError(NotChargedError, ValueError):
     """The Airflow connection lacks something or holds something unusable."""
 
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(f"{message} {remedy}", Cause(Kind.KEY, message, remedy))
+    def __init__(self, message: str, remedy: str, kind: Kind = Kind.KEY) -> None:
+        super().__init__(f"{message} {remedy}", Cause(kind, message, remedy))
 
 
 class NotDeliveredError(NotChargedError):
@@ -131,7 +138,7 @@ class NotDeliveredError(NotChargedError):
 
 
 class RefusedError(NotChargedError):
-    """The API itself refused the request, in its own JSON envelope or with a 4xx.
+    """The API refused the request, in its own JSON envelope or with a 3xx or 4xx.
 
     :param code: HTTP status, or the ``code`` of the body where that differs.
     :param retry_after: seconds after which the API asks to be called again, if it said so.
@@ -144,10 +151,14 @@ class RefusedError(NotChargedError):
 
 
 class DestinationError(NotChargedError):
-    """The destination cannot be used; found before anything was bought or fetched."""
+    """The destination cannot be used; found before anything was bought or fetched.
 
-    def __init__(self, message: str, remedy: str) -> None:
-        super().__init__(f"{message} {remedy}", Cause(Kind.INPUT, message, remedy))
+    :param retryable: whether the store may merely be out of reach for now.
+    """
+
+    def __init__(self, message: str, remedy: str, *, retryable: bool = False) -> None:
+        kind = Kind.TRANSIENT if retryable else Kind.INPUT
+        super().__init__(f"{message} {remedy}", Cause(kind, message, remedy))
 
 
 # --- after money was spent, or may have been ---------------------------------------------------------
@@ -158,9 +169,9 @@ class AmbiguousSubmitError(ChargedError):
 
     def __init__(self, detail: str) -> None:
         cause = Cause(
-            Kind.UNKNOWN,
+            Kind.AMBIGUOUS,
             "The answer to the submission was lost",
-            "Compare the balance or the task list of your APIXO account before submitting again.",
+            "Compare the balance of your APIXO account before submitting again.",
         )
         super().__init__(
             f"APIXO may have accepted and charged this submission, but its answer was lost: {detail}. "
@@ -219,6 +230,22 @@ class NotFinishedError(ChargedError):
         )
 
 
+class PaidTaskError(ChargedError):
+    """Images are paid for, but this Airflow task could not finish the job; buying again would not help.
+
+    :param reason: what went wrong.
+    :param seedream_task_id: with which the job can be finished at no cost.
+    """
+
+    def __init__(self, reason: str, seedream_task_id: str) -> None:
+        remedy = (
+            f"Task {seedream_task_id} is paid for: SeedreamTaskSensor and SeedreamDownloadOperator with "
+            f"seedream_task_id={seedream_task_id!r} finish the job at no cost."
+        )
+        cause = Cause(Kind.AMBIGUOUS, "The task was paid for, but not finished", remedy)
+        super().__init__(f"{reason} {remedy} A retry would buy again, so this task is not retried.", cause)
+
+
 class DownloadError(ChargedError):
     """A finished image could not be fetched, verified or stored; the generation itself is paid."""
 
@@ -256,6 +283,8 @@ HTTP_CAUSES: Mapping[int, Cause] = {
         "Model route or task ID was not found",
         "Check the base URL, the model and the taskId.",
     ),
+    408: Cause(Kind.TRANSIENT, "The request took too long to arrive", "Retry later."),
+    425: Cause(Kind.TRANSIENT, "The server was not ready for the request", "Retry later."),
     429: Cause(
         Kind.RATE_LIMIT, "Rate limit or concurrency limit reached", "Retry later; use an Airflow pool."
     ),
@@ -264,7 +293,8 @@ HTTP_CAUSES: Mapping[int, Cause] = {
     503: Cause(Kind.TRANSIENT, "The model is unavailable", "Retry later."),
     504: Cause(Kind.TRANSIENT, "Upstream timeout", "Retry later, or reduce the input's complexity."),
 }
-"""The vendor page's table of HTTP errors; 503 comes from the vendor's other pages."""
+"""The vendor page's table of HTTP errors; 503 comes from the vendor's other pages, 408 and 425 from
+gateways (RFC 9110, RFC 8470)."""
 
 
 def http_cause(code: int) -> Cause:

@@ -290,10 +290,11 @@ def read_refusal(reply: Reply, envelope: Envelope | None, now: float) -> Refusal
     )
 
 
+_NOT_APIXO = Cause(Kind.UNKNOWN, "The answer is not APIXO's", "Check the connection's host.")
+
+
 def _cause_of(code: int) -> Cause:
-    if 200 <= code < 300:
-        return Cause(Kind.UNKNOWN, "The answer is not APIXO's", "Check the connection's host.")
-    return http_cause(code)
+    return _NOT_APIXO if 200 <= code < 300 else http_cause(code)
 
 
 def read_submission(answer: Reply | Fault, now: float) -> str | SeedreamError:
@@ -302,15 +303,20 @@ def read_submission(answer: Reply | Fault, now: float) -> str | SeedreamError:
         return AmbiguousSubmitError(answer.detail) if answer.delivered else NotDeliveredError(answer.detail)
     envelope = read_envelope(answer)
     refusal = read_refusal(answer, envelope, now)
-    if refusal is None and envelope:
-        task_id = envelope.data.get("taskId") if isinstance(envelope.data, Mapping) else None
-        if isinstance(task_id, str) and task_id:
-            return task_id
-        return AmbiguousSubmitError("it was accepted, but the answer holds no taskId")
-    if refusal is None or not _certainly_refused(answer.status, envelope):
-        return AmbiguousSubmitError(refusal.text if refusal else "it could not be read")
+    task_id = _task_id_in(envelope)
+    if refusal is None:
+        return task_id or AmbiguousSubmitError("it was accepted, but the answer holds no taskId")
+    if task_id:
+        return AmbiguousSubmitError(f"{refusal.text}; it names task {task_id!r}, which can be waited for")
+    if not _certainly_refused(answer.status, envelope):
+        return AmbiguousSubmitError(refusal.text)
     message = f"APIXO refused the submission, nothing was charged: {refusal.text}. {refusal.cause.remedy}"
     return RefusedError(refusal.code, message, refusal.cause, refusal.retry_after)
+
+
+def _task_id_in(envelope: Envelope | None) -> str | None:
+    task_id = envelope.data.get("taskId") if envelope and isinstance(envelope.data, Mapping) else None
+    return task_id if isinstance(task_id, str) and task_id else None
 
 
 def _certainly_refused(http_status: int, envelope: Envelope | None) -> bool:
@@ -332,8 +338,11 @@ def read_status(answer: Reply | Fault, task_id: str, now: float) -> TaskStatus |
     envelope = read_envelope(answer)
     refusal = read_refusal(answer, envelope, now)
     if refusal is not None:
-        message = f"APIXO did not tell the status of task {task_id}: {refusal.text}. {refusal.cause.remedy}"
-        return LookFailedError(message, refusal.cause, code=refusal.code, retry_after=refusal.retry_after)
+        # A gateway's stray 4xx says nothing about a task that is paid for, so it is looked at again.
+        foreign = envelope is None and 400 <= refusal.code < 500 and refusal.code not in (401, 402, 429)
+        cause = _NOT_APIXO if foreign else refusal.cause
+        message = f"APIXO did not tell the status of task {task_id}: {refusal.text}. {cause.remedy}"
+        return LookFailedError(message, cause, code=refusal.code, retry_after=refusal.retry_after)
     try:
         return TaskStatus.from_data(envelope.data if envelope else None, task_id)
     except UnreadableAnswerError as error:

@@ -22,6 +22,9 @@ MAX_UNREADABLE_ANSWERS = 3
 MAX_BACKOFF = 60.0
 """Longest pause in seconds that is chosen by us; the API's own ``Retry-After`` may ask for more."""
 
+MIN_PAUSE = 0.1
+"""Shortest pause in seconds after a look that failed."""
+
 _MAX_SLOWDOWN = 4
 
 
@@ -112,7 +115,8 @@ class Watch:
         self._wait(self._pause_after(error, uniform), now)
 
     def _pause_after(self, error: SeedreamError, uniform: Uniform) -> float:
-        low, high = self.pace.interval_low, self.pace.interval_high
+        # Even where the user polls without a pause, a failure is followed by one.
+        low, high = max(self.pace.interval_low, MIN_PAUSE), max(self.pace.interval_high, 2 * MIN_PAUSE)
         asked: float | None = getattr(error, "retry_after", None)
         if asked is not None:
             return max(low, asked) + uniform(0, high)

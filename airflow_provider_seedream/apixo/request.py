@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from os import PathLike
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,6 +29,7 @@ from airflow_provider_seedream.apixo.model import (
 TEXT_TO_IMAGE, IMAGE_TO_IMAGE = MODES
 ASYNC, CALLBACK = REQUEST_TYPES
 _SHOWN = 80
+_SHORTEST_KEY = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +114,6 @@ class GenerateRequest:
     def max_cost(self, price_per_image: Decimal) -> Decimal:
         """The pre-charge in USD: every requested image at the given unit price."""
         return self.max_images * price_per_image
-
-
-CONTENT_FIELDS: tuple[str, ...] = GenerateRequest.__slots__
-"""Names of all request fields; operators have parameters of the same names."""
 
 
 # --- rules: each yields a problem per broken rule ----------------------------------------------------
@@ -214,6 +212,9 @@ _UPLOAD = (
 
 def _check_public_url(field: str, url: Any) -> Iterator[Problem]:
     """A public https URL; http is left to loopback, where the sandbox lives."""
+    if isinstance(url, PathLike):
+        yield Problem(field, shown(url), "is a local path; the API fetches public URLs only", _UPLOAD)
+        return
     if not isinstance(url, str) or not url.strip():
         yield Problem(
             field, shown(url), "must be a public https URL, and is empty or no string", "Pass a URL."
@@ -304,6 +305,16 @@ def check_reachable(request: GenerateRequest, base_url: str) -> None:
         raise InvalidRequestError([Problem(field, shown(url), rule, _UPLOAD) for field, url in local.items()])
 
 
+def check_holds_no_key(request: GenerateRequest, api_key: str) -> None:
+    """Refuse a request whose content holds the API key, such as from a template that reads the connection.
+
+    :raises InvalidRequestError: the key would end up in the vendor's records, XCom and manifests.
+    """
+    if len(api_key) >= _SHORTEST_KEY and api_key in json.dumps(request.input, ensure_ascii=False):
+        remedy = "Remove the template that reads the connection, and replace the key if others saw it."
+        raise InvalidRequestError([Problem("prompt", "(hidden)", "the request holds the API key", remedy)])
+
+
 def shown(value: Any) -> str:
     """A value for an error message: short, and without the secrets of a signed URL."""
     text = repr(without_secrets(value) if isinstance(value, str) and "://" in value else value)
@@ -322,16 +333,32 @@ def read_rendered(fields: Mapping[str, Any], templated: frozenset[str]) -> dict[
     :param templated: fields that held a template; only these are converted.
     :raises InvalidRequestError: a template rendered to nothing.
     """
-    empty = [name for name in fields if name in templated and _is_nothing(fields[name])]
-    if empty:
-        rule = "the template rendered to nothing"
-        remedy = "Check the variable, param or XCom that it reads."
-        raise InvalidRequestError([Problem(name, shown(fields[name]), rule, remedy) for name in empty])
-    return {name: _from_text(name, value) if name in templated else value for name, value in fields.items()}
+    read = {name: _from_text(name, value) if name in templated else value for name, value in fields.items()}
+    if problems := list(_find_nothing(read, templated)):
+        raise InvalidRequestError(problems)
+    return read
 
 
-def _is_nothing(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
+def _find_nothing(fields: Mapping[str, Any], templated: frozenset[str]) -> Iterator[Problem]:
+    rule = "the template rendered to nothing"
+    remedy = "Check the variable, param or XCom that it reads."
+    for name in sorted(templated & fields.keys()):
+        value = fields[name]
+        if is_nothing(value):
+            yield Problem(name, shown(value), rule, remedy)
+        elif name == "image_urls" and _is_empty(value) and fields.get("mode") != TEXT_TO_IMAGE:
+            # References that got lost must not silently buy another kind of picture.
+            choice = f"{remedy} Give mode={TEXT_TO_IMAGE!r} where there may be none."
+            yield Problem(name, shown(value), f"{rule}, an empty list", choice)
+
+
+def is_nothing(rendered: Any) -> bool:
+    """Whether a template rendered to nothing; what was missing renders to ``None`` or to its text."""
+    return rendered is None or (isinstance(rendered, str) and rendered.strip() in ("", "None"))
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, Sequence) and len(value) == 0
 
 
 def _from_text(name: str, value: Any) -> Any:

@@ -15,6 +15,8 @@ from airflow_provider_seedream.apixo.model import PROVIDERS, SEEDREAM_4_5
 from airflow_provider_seedream.hooks.connection_form import EXTRA_FIELDS
 
 _API_PATH = urlsplit(DEFAULT_BASE_URL).path
+_LARGEST_AMOUNT = 3600
+"""USD an image, or seconds a request; more is a slip."""
 
 
 class ConnectionLike(Protocol):
@@ -25,7 +27,7 @@ class ConnectionLike(Protocol):
     schema: str | None
     port: int | None
     password: str | None
-    extra: str | None
+    extra: Any
 
 
 def account_from(conn: ConnectionLike) -> Account:
@@ -66,11 +68,13 @@ def _base_url(conn: ConnectionLike) -> str:
     url = host if "://" in host else _assembled(host, conn)
     try:
         parts = urlsplit(url)
-        name, _ = parts.hostname, parts.port
+        name, port = parts.hostname, parts.port
     except ValueError:
-        name = None
+        name, port = None, None
     if not name or parts.scheme not in ("http", "https"):
         raise _problem(conn, f"host {host!r} is no web address", f"Use {DEFAULT_BASE_URL} or leave it empty.")
+    if conn.port and conn.port != port:
+        raise _problem(conn, f"host {host!r} and port {conn.port} differ", "Write the port into the host.")
     if parts.username or parts.password or parts.query:
         raise _problem(conn, "host holds user info or a query", "The key belongs into the password field.")
     if parts.scheme == "http" and not is_loopback(name):
@@ -89,7 +93,8 @@ def _extra(conn: ConnectionLike) -> Mapping[str, Any]:
     if not conn.extra:
         return {}
     try:
-        extra = json.loads(conn.extra)
+        # Airflow 3.2 hands over a dict when the connection comes from a JSON environment variable.
+        extra = json.loads(conn.extra) if isinstance(conn.extra, str) else conn.extra
     except ValueError:
         extra = None
     if not isinstance(extra, dict):
@@ -106,8 +111,9 @@ def _amount(conn: ConnectionLike, extra: Mapping[str, Any], name: str, default: 
         amount = Decimal(str(value))
     except InvalidOperation:
         amount = Decimal("NaN")
-    if isinstance(value, bool) or not amount.is_finite() or amount <= 0:
-        raise _problem(conn, f"{name} in its extra is {value!r}", "It must be a number above 0.")
+    if isinstance(value, bool) or not amount.is_finite() or not 0 < amount <= _LARGEST_AMOUNT:
+        remedy = f"It must be a number above 0, at most {_LARGEST_AMOUNT}."
+        raise _problem(conn, f"{name} in its extra is {value!r}", remedy)
     return amount
 
 

@@ -11,11 +11,11 @@ from airflow.providers.common.compat.sdk import BaseHook
 from airflow_provider_seedream.apixo import exchange
 from airflow_provider_seedream.apixo.account import Account
 from airflow_provider_seedream.apixo.client import ApixoClient, AsyncApixoClient
-from airflow_provider_seedream.apixo.errors import ConnectionConfigError, SeedreamError
+from airflow_provider_seedream.apixo.errors import ConnectionConfigError, Kind, SeedreamError
 from airflow_provider_seedream.apixo.exchange import Luck, Steps
 from airflow_provider_seedream.apixo.model import DEFAULT_GENERATION_TIMEOUT, DEFAULT_MODEL, MODELS, Pace
 from airflow_provider_seedream.apixo.pace import Watch
-from airflow_provider_seedream.apixo.request import GenerateRequest, check_reachable
+from airflow_provider_seedream.apixo.request import GenerateRequest, check_holds_no_key, check_reachable
 from airflow_provider_seedream.apixo.task import TaskStatus
 from airflow_provider_seedream.apixo.verdict import Verdict
 from airflow_provider_seedream.hooks.connection import account_from
@@ -74,7 +74,9 @@ class SeedreamHook(BaseHook):
             try:
                 conn = await get_async_connection(self.seedream_conn_id, self)
             except Exception as error:
-                raise _no_connection(self.seedream_conn_id, error) from error
+                # Airflow reports a database that is busy as a connection that is missing, and what waits in
+                # a triggerer is paid for: it may be looked at again.
+                raise _no_connection(self.seedream_conn_id, error, Kind.UNKNOWN) from error
             self._known_account = account_from(conn)
         return self._known_account
 
@@ -87,13 +89,13 @@ class SeedreamHook(BaseHook):
         :raises NotChargedError: the request was refused or never arrived.
         :raises AmbiguousSubmitError: the answer was lost; a charge may have happened.
         """
-        check_reachable(request, self.account.base_url)
+        _check(request, self.account)
         return self._run(self._submission(request))
 
     async def submit_async(self, request: GenerateRequest) -> str:
         """As :meth:`submit`, on an event loop."""
         account = await self.account_async()
-        check_reachable(request, account.base_url)
+        _check(request, account)
         async with AsyncApixoClient(account) as client:
             return await client.run(self._submission(request))
 
@@ -217,6 +219,12 @@ class SeedreamHook(BaseHook):
             return await client.run(steps)
 
 
-def _no_connection(conn_id: str, error: Exception) -> ConnectionConfigError:
+def _check(request: GenerateRequest, account: Account) -> None:
+    """What can be said against a request only when the account is known."""
+    check_reachable(request, account.base_url)
+    check_holds_no_key(request, account.api_key)
+
+
+def _no_connection(conn_id: str, error: Exception, kind: Kind = Kind.KEY) -> ConnectionConfigError:
     remedy = f"Add it: airflow connections add {conn_id} --conn-type {CONN_TYPE} --conn-password YOUR_KEY"
-    return ConnectionConfigError(f"Connection '{conn_id}' cannot be read ({error}).", remedy)
+    return ConnectionConfigError(f"Connection '{conn_id}' cannot be read ({error}).", remedy, kind)

@@ -35,18 +35,10 @@ if TYPE_CHECKING:
     from airflow_provider_seedream.apixo.verdict import Verdict
     from airflow_provider_seedream.saving import Target
 
-_REQUEST_FIELDS = (
-    "prompt",
-    "image_urls",
-    "max_images",
-    "resolution",
-    "aspect_ratio",
-    "sequential_image_generation",
-    "mode",
-    "model",
-    "provider",
+# Delivery by callback is no parameter of these operators.
+_REQUEST_FIELDS = tuple(
+    name for name in GenerateRequest.__slots__ if name not in ("request_type", "callback_url")
 )
-_RETRY_PAYS = "A retry of this task submits, and pays, again."
 _PROMPT_FILES = (".txt", ".md", ".prompt", ".j2", ".jinja2")
 
 
@@ -263,7 +255,8 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
     :func:`~airflow_provider_seedream.apixo.records.result_record`; with a destination also what
     :class:`SeedreamDownloadOperator` adds. Pushes ``submission`` as soon as the task is accepted.
 
-    A retry submits, and pays, again.
+    After the purchase, only a generation that APIXO reports as failed (and refunds) is left to Airflow's
+    retries, since a retry submits anew; all else ends the task, and says how to finish the job at no cost.
 
     :param destination: folder for the images, checked before money is spent; ``None`` returns URLs only.
         (templated)
@@ -306,6 +299,8 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
         self.first_poll = None if first_poll is None else seconds("first_poll", first_poll, zero_allowed=True)
         self.poll_interval = None if poll_interval is None else seconds("poll_interval", poll_interval)
         self.deferrable = deferrable
+        # Decided here: a template that renders to nothing is a mistake, not a wish for URLs only.
+        self._saves = destination is not None
         if not is_templated(filename):
             known = "max_images" not in self._templated_fields
             check_template(filename, self.max_images if known and destination is not None else None)
@@ -316,7 +311,8 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
 
         with steps.hopeless_failures_end_the_task():
             request = self._request()
-            if self.destination is not None:
+            steps.min_deferral_seconds()
+            if self._saves:
                 self._open_target(request.max_images)
             submission = steps.submit(self.hook, request, context)
             deadline = time.time() + self.generation_timeout
@@ -325,8 +321,24 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
                 steps.defer_until_finished(
                     self, submission, pace, deadline=deadline, conn_id=self.seedream_conn_id
                 )
-            verdict = steps.wait(self.hook, submission, pace, deadline=deadline)
-            return self._finish(context, submission, verdict)
+            with steps.nothing_is_bought_again(submission.seedream_task_id):
+                verdict = steps.wait(self.hook, submission, pace, deadline=deadline)
+                return self._finish(context, submission, verdict)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume; a trigger that was lost or timed out is answered with one last look of our own."""
+        from airflow.sdk.exceptions import TaskDeferralError
+
+        from airflow_provider_seedream import steps
+
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except TaskDeferralError:
+            with steps.hopeless_failures_end_the_task():
+                submission = steps.own_submission(context)
+                with steps.nothing_is_bought_again(submission.seedream_task_id):
+                    verdict = steps.wait_after_failed_deferral(self.hook, submission, submission.pace)
+                    return self._finish(context, submission, verdict)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Resume with the trigger's event: conclude and save."""
@@ -334,15 +346,16 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
 
         with steps.hopeless_failures_end_the_task():
             verdict = steps.verdict_of(event)
-            submission = steps.recorded_submission(context, self.task_id, verdict.task_id)
-            # Even without its record, what was paid for is kept.
-            submission = submission or steps.foreign_submission(self.hook, verdict.task_id)
-            return self._finish(context, submission, verdict)
+            with steps.nothing_is_bought_again(verdict.task_id):
+                submission = steps.recorded_submission(context, self.task_id, verdict.task_id)
+                # Even without its record, what was paid for is kept.
+                submission = submission or steps.foreign_submission(self.hook, verdict.task_id)
+                return self._finish(context, submission, verdict)
 
     def _finish(self, context: Context, submission: Submission, verdict: Verdict) -> dict[str, Any]:
         from airflow_provider_seedream import steps
 
-        result = steps.conclude(submission, verdict, retry=_RETRY_PAYS)
-        if self.destination is None:
+        result = steps.conclude(submission, verdict, retry_submits=True)
+        if not self._saves:
             return result
         return self._save(result, self._open_target(len(result["urls"])), context)

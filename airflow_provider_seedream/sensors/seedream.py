@@ -13,25 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
+    BaseOperator,
     BaseSensorOperator,
     PokeReturnValue,
     conf,
 )
 
-from airflow_provider_seedream.apixo.errors import InvalidRequestError, SeedreamError
+from airflow_provider_seedream.apixo.errors import DeadlineError, InvalidRequestError, SeedreamError
 from airflow_provider_seedream.apixo.model import DEFAULT_GENERATION_TIMEOUT, DEFAULT_MODEL, MODELS
 from airflow_provider_seedream.apixo.request import find_problems
 from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
 from airflow_provider_seedream.hooks.mixin import UsesSeedreamHook
-from airflow_provider_seedream.parameters import check_task_id, seconds
+from airflow_provider_seedream.links.seedream import SeedreamResultLink
+from airflow_provider_seedream.parameters import check_task_id, is_templated, seconds
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_seedream.apixo.pace import Watch
     from airflow_provider_seedream.apixo.records import Submission
-
-_RETRY = "A retry of this sensor looks at the same task again and buys nothing."
 
 
 class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
@@ -59,6 +59,7 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
 
     template_fields: Sequence[str] = ("seedream_task_id", "seedream_conn_id", "model", "resolution")
     ui_color = "#e8e3f5"
+    operator_extra_links = (SeedreamResultLink(),)
 
     def __init__(
         self,
@@ -75,7 +76,9 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
     ) -> None:
         interval = MODELS[DEFAULT_MODEL].resolutions["2K"].pace.interval_high
         super().__init__(
-            timeout=timeout, poke_interval=interval if poke_interval is None else poke_interval, **kwargs
+            timeout=timeout,
+            poke_interval=interval if poke_interval is None else seconds("poke_interval", poke_interval),
+            **kwargs,
         )
         self.seedream_task_id = seedream_task_id
         self.seedream_conn_id = seedream_conn_id
@@ -85,6 +88,12 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         self.poll_interval = None if poke_interval is None else self.poke_interval
         self.deferrable = deferrable
         self._give_up_after = self.timeout
+        if not is_templated(seedream_task_id):
+            check_task_id(seedream_task_id)
+        fields = {"model": model, "resolution": resolution}
+        unknown = frozenset(name for name, value in fields.items() if is_templated(value))
+        if problems := list(find_problems(fields, unknown)):
+            raise InvalidRequestError(problems)
         self._poked: tuple[Submission, Watch] | None = None
 
     def execute(self, context: Context) -> Any:
@@ -112,7 +121,21 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         from airflow_provider_seedream import steps
 
         with steps.hopeless_failures_end_the_task(), self._soft_failures():
-            return steps.conclude(self._submission(context), steps.verdict_of(event), retry=_RETRY)
+            return steps.conclude(self._submission(context), steps.verdict_of(event), retry_submits=False)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Resume; a trigger that was lost or timed out is answered with one last look of our own."""
+        from airflow.sdk.exceptions import TaskDeferralError
+
+        from airflow_provider_seedream import steps
+
+        try:
+            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
+        except TaskDeferralError:
+            with steps.hopeless_failures_end_the_task(), self._soft_failures():
+                submission = self._submission(context)
+                verdict = steps.wait_after_failed_deferral(self.hook, submission, submission.pace)
+                return steps.conclude(submission, verdict, retry_submits=False)
 
     def poke(self, context: Context) -> PokeReturnValue | bool:
         """Look once, if a look is due; sets ``poke_interval`` to the time until the next one."""
@@ -120,7 +143,7 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
             submission = self._submission(context)
             self._poked = submission, self._start_watch(submission, self._started_at(context))
         submission, watch = self._poked
-        if watch.next_look <= time.time():
+        if watch.outcome is None and watch.next_look <= time.time():
             self.hook.look(watch, submission.model)
         if watch.outcome is not None:
             return PokeReturnValue(True, self._concluded(submission, watch))
@@ -131,7 +154,7 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         from airflow_provider_seedream import steps
         from airflow_provider_seedream.apixo.verdict import Verdict
 
-        return steps.conclude(submission, Verdict.of(watch), retry=_RETRY)
+        return steps.conclude(submission, Verdict.of(watch), retry_submits=False)
 
     def _submission(self, context: Context) -> Submission:
         """What was bought, as recorded upstream or as far as the parameters tell."""
@@ -165,10 +188,11 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
 
     @contextmanager
     def _soft_failures(self) -> Iterator[None]:
-        """Airflow skips softly failing sensors only for its own exceptions."""
+        """Airflow skips softly only for its own exceptions; what may pass is left to retries."""
         try:
             yield
         except SeedreamError as error:
-            if self.soft_fail or self.never_fail:
+            final = not error.retryable or isinstance(error, DeadlineError)
+            if self.never_fail or (self.soft_fail and final):
                 raise AirflowSkipException(f"Skipping: {error}") from error
             raise

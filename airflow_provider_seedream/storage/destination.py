@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -35,6 +36,16 @@ _PACKAGES = {
 }
 
 _PART = re.compile(r"\.(.+)\.part-[0-9a-f]{16}")
+_PERMANENT = (
+    PermissionError,
+    FileNotFoundError,
+    FileExistsError,
+    NotADirectoryError,
+    IsADirectoryError,
+    NotImplementedError,
+)
+"""What a store raises when trying again cannot help; all else may be a passing fault of the network."""
+
 _EXAMPLES = "Use s3://conn_id@bucket/prefix, file:///data/images or another object storage URL."
 _READ_BLOCK_BYTES = 4 * 2**20
 _REASON_CHARACTERS = 300
@@ -76,7 +87,9 @@ def check_writable(destination: ObjectStoragePath) -> None:
         raise
     except Exception as error:  # noqa: BLE001 - every store has its own kinds
         raise DestinationError(
-            f"Cannot write to {destination}: {_reason(error)}.", _write_remedy(_conn_id_of(str(destination)))
+            f"Cannot write to {destination}: {_reason(error)}.",
+            _write_remedy(_conn_id_of(str(destination))),
+            retryable=not isinstance(error, _PERMANENT) and getattr(error, "errno", None) != errno.EROFS,
         ) from None
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_seedream.apixo.errors import Kind, SeedreamError
+from airflow_provider_seedream.apixo.errors import ConnectionConfigError, Kind, SeedreamError
 from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, Pace
+from airflow_provider_seedream.apixo.pace import MIN_PAUSE, backoff
 from airflow_provider_seedream.apixo.verdict import Verdict
 from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
+
+CONNECTION_LOOKUPS = 4
+"""How often the connection is looked up before the wait ends with an error."""
 
 
 class SeedreamTaskTrigger(BaseTrigger):
@@ -81,13 +86,29 @@ class SeedreamTaskTrigger(BaseTrigger):
         yield TriggerEvent({"verdicts": [verdict.to_json() for verdict in verdicts]})  # type: ignore[no-untyped-call]
 
     async def _watch(self) -> list[Verdict]:
-        hook = SeedreamHook(self.seedream_conn_id)
+        hook = await self._connected_hook()
         watches = [
             hook.start_watch(task_id, self.pace, created_at=self.created_at, deadline=self.deadline)
             for task_id in self.seedream_task_ids
         ]
         await hook.watch_async(watches, self.model, report=self.log.info)
         return [Verdict.of(watch) for watch in watches]
+
+    async def _connected_hook(self) -> SeedreamHook:
+        """A hook whose connection has been read; a lookup may fail while the database is busy."""
+        hook = SeedreamHook(self.seedream_conn_id)
+        for attempt in range(1, CONNECTION_LOOKUPS):
+            try:
+                await hook.account_async()
+                return hook
+            except ConnectionConfigError as error:
+                if not error.retryable:
+                    raise
+                pause = backoff(attempt, random.uniform, floor=MIN_PAUSE)
+                self.log.info("Attempt %d of %d failed: %s", attempt, CONNECTION_LOOKUPS, error)
+                await asyncio.sleep(pause)
+        await hook.account_async()
+        return hook
 
     def _broken(self, task_id: str, error: Exception) -> Verdict:
         kind = error.cause.kind if isinstance(error, SeedreamError) else Kind.UNKNOWN

@@ -52,10 +52,12 @@ class FinishedRun:
 
 def run_dag(dag: DAG) -> FinishedRun:
     """Register a DAG and run it to its end."""
-    from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+    try:
+        from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
+    except ImportError:  # Airflow 3.1
+        from airflow.models.dagbag import DagBag, sync_bag_to_db  # type: ignore[no-redef, attr-defined]
 
-    folder = Path(os.environ["AIRFLOW_HOME"]) / "dags"
-    bag = BundleDagBag(dag_folder=folder, bundle_path=folder, bundle_name="dags-folder")
+    bag = DagBag(Path(os.environ["AIRFLOW_HOME"]) / "dags")
     bag.bag_dag(dag)
     sync_bag_to_db(bag, "dags-folder", None)
     return FinishedRun(dag.test())

@@ -10,6 +10,7 @@ import pytest
 from airflow_provider_seedream.apixo.errors import InvalidRequestError
 from airflow_provider_seedream.apixo.request import (
     GenerateRequest,
+    check_holds_no_key,
     check_reachable,
     find_problems,
     read_rendered,
@@ -170,7 +171,6 @@ class TestRenderedTemplates:
             ("prompt", 1984, "1984"),
             ("image_urls", f"['{REFERENCE}']", [REFERENCE]),
             ("image_urls", f'["{REFERENCE}"]', [REFERENCE]),
-            ("image_urls", "[]", []),
             ("image_urls", [REFERENCE], [REFERENCE]),
             ("max_images", "three", "three"),
         ],
@@ -181,11 +181,35 @@ class TestRenderedTemplates:
     def test_a_field_without_a_template_is_left_alone(self) -> None:
         assert read_rendered({"max_images": "3"}, frozenset()) == {"max_images": "3"}
 
-    @pytest.mark.parametrize("nothing", ["", "  ", None])
+    @pytest.mark.parametrize("nothing", ["", "  ", None, "None"])
     @pytest.mark.parametrize("field", ["prompt", "image_urls", "aspect_ratio", "max_images"])
     def test_a_template_that_renders_to_nothing_is_refused_by_name(self, field: str, nothing: Any) -> None:
         with pytest.raises(InvalidRequestError, match=f"{field}=.*rendered to nothing"):
             read_rendered({field: nothing}, frozenset({field}))
+
+
+class TestReferencesThatGotLost:
+    """They must not silently buy a picture of another kind."""
+
+    @pytest.mark.parametrize("rendered", ["[]", [], ()])
+    def test_an_empty_list_is_refused(self, rendered: Any) -> None:
+        with pytest.raises(InvalidRequestError, match="empty list.*Give mode='text-to-image'"):
+            read_rendered({"image_urls": rendered, "mode": None}, frozenset({"image_urls"}))
+
+    def test_unless_the_mode_says_that_there_may_be_none(self) -> None:
+        fields = {"image_urls": "[]", "mode": "text-to-image"}
+        assert read_rendered(fields, frozenset({"image_urls"})) == {"image_urls": [], "mode": "text-to-image"}
+
+
+class TestTheKeyInAPrompt:
+    def test_is_refused_and_not_repeated(self) -> None:
+        request = GenerateRequest(prompt="a mug, sk-live-12345")
+        with pytest.raises(InvalidRequestError, match="holds the API key") as caught:
+            check_holds_no_key(request, "sk-live-12345")
+        assert "sk-live" not in str(caught.value)
+
+    def test_a_short_key_of_a_sandbox_may_be_part_of_a_word(self) -> None:
+        check_holds_no_key(GenerateRequest(prompt="demolition"), "demo")
 
 
 class TestFingerprint:

@@ -55,8 +55,9 @@ class TestHost:
             ("seedream://:KEY@?price_per_image=0.04&provider=value", "https://api.apixo.ai/api/v1"),
         ],
     )
-    def test_as_a_connection_uri(self, uri: str, base_url: str) -> None:
-        account = account_from(Connection(conn_id="c", uri=uri))
+    def test_as_a_connection_uri(self, monkeypatch: pytest.MonkeyPatch, uri: str, base_url: str) -> None:
+        monkeypatch.setenv("AIRFLOW_CONN_BY_URI", uri)
+        account = SeedreamHook("by_uri").account
         assert (account.base_url, account.api_key) == (base_url, "KEY")
 
     @pytest.mark.parametrize("host", ["ftp://x", "https://", "https://u:p@x", "https://x?key=1", "http://[x"])

@@ -79,9 +79,10 @@ class TestTheCalls:
             hook.wait(task_id, timeout=0.2)
 
     def test_a_state_of_another_page_is_in_progress(
-        self, hook: BothFlavours, capsys: pytest.CaptureFixture[str]
+        self, hook: BothFlavours, connected: Apixo, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        task_id = hook.submit(GenerateRequest(prompt="x [[state:processing_r2]]"))
+        task_id = hook.submit(REQUEST)
+        connected.fault("/statusTask", status=200, body={"code": 200, "data": {"state": "processing_r2"}})
         assert hook.wait(task_id).succeeded
         assert f"Task {task_id}: state processing_r2" in capsys.readouterr().out
 

@@ -143,8 +143,15 @@ class TestWhatFailsCheaplyFailsBeforeThePost:
         ("arguments", "says"),
         [
             ({"prompt": "{{ '' }}"}, "prompt='': the template rendered to nothing"),
+            (
+                {"prompt": "{{ ti.xcom_pull(task_ids='missing') }}"},
+                "prompt='None': the template rendered to nothing",
+            ),
+            ({"prompt": "a mug {{ conn.seedream_default.password }}"}, "holds the API key"),
+            ({"image_urls": "{{ [] }}"}, "rendered to nothing, an empty list"),
+            ({"filename": "{{ none }}", "destination": "file:///tmp"}, "filename='None'"),
             ({"max_images": "{{ 12 }}"}, "max_images=12: must be a whole number 1-10"),
-            ({"aspect_ratio": "{{ none }}"}, "aspect_ratio='None'"),
+            ({"aspect_ratio": "{{ none }}"}, "aspect_ratio='None': the template rendered to nothing"),
             ({"image_urls": "{{ 'https://example.com/a.png' }}"}, "bare string"),
             ({"image_urls": ["{{ 'a.png' }}"]}, "image_urls[0]='a.png'"),
             ({"destination": "relative/folder"}, "relative path"),
@@ -177,6 +184,41 @@ class TestWhatFailsCheaplyFailsBeforeThePost:
         connect(host=connected.base_url, password="invalid")
         assert generate(dag).state == "failed"
         assert "Put a valid APIXO key" in capsys.readouterr().out
+        assert connected.tasks() == []
+
+
+class TestAfterThePurchaseNothingIsBoughtAgain:
+    def test_a_lost_answer_ends_the_task(
+        self, dag: DAG, connected: Apixo, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        connected.fault("/generateTask", drop="after")
+        assert generate(dag).state == "failed"
+        log = capsys.readouterr().out
+        assert "AirflowFailException" in log
+        assert "may have accepted and charged" in log
+
+    def test_images_that_cannot_be_fetched_end_the_task_and_say_how_to_get_them(
+        self, dag: DAG, connected: Apixo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        connected.fault("/results", times=99, status=404, body="gone")
+        run = generate(dag, destination=tmp_path.as_uri())
+        log = capsys.readouterr().out
+        assert run.state == "failed"
+        assert "AirflowFailException" in log
+        assert f"Task {connected.tasks()[0]['taskId']} is paid for" in log
+
+    def test_a_destination_that_renders_to_nothing_is_no_wish_for_urls_only(
+        self, dag: DAG, connected: Apixo, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        dag.render_template_as_native_obj = True
+        assert generate(dag, destination="{{ none }}").state == "failed"
+        assert connected.tasks() == []
+
+    def test_a_wrong_setting_is_found_before_the_purchase(
+        self, dag: DAG, connected: Apixo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AIRFLOW__SEEDREAM__MIN_DEFERRAL_SECONDS", "6s")
+        assert generate(dag).state == "failed"
         assert connected.tasks() == []
 
 

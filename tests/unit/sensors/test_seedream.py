@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
+from airflow_provider_seedream.apixo.errors import DeadlineError
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import SeedreamSubmitOperator
@@ -85,8 +86,11 @@ class TestPace:
         assert run_dag(dag).state == "success"
         assert "DEFERRED" not in capsys.readouterr().out
 
-    def test_status_changes_are_in_the_log(self, dag: DAG, capsys: pytest.CaptureFixture[str]) -> None:
-        run = submit_and_wait(dag, "deferrable", {"prompt": "x [[state:processing_r2]] [[seconds:200]]"})
+    def test_status_changes_are_in_the_log(
+        self, dag: DAG, connected: Apixo, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        connected.fault("/statusTask", status=200, body={"code": 200, "data": {"state": "processing_r2"}})
+        run = submit_and_wait(dag, "deferrable", {})
         log = capsys.readouterr().out
         assert f"Task {run.xcom('submit')}: state processing_r2." in log
         assert f"Task {run.xcom('submit')}: state success." in log
@@ -141,7 +145,7 @@ class TestFailures:
         [
             ({"seedream_task_id": "{{ '' }}"}, "is no taskId"),
             ({"seedream_task_id": "t", "model": "{{ 'seedream-9' }}"}, "model='seedream-9'"),
-            ({"seedream_task_id": "t", "resolution": "8K"}, "resolution='8K'"),
+            ({"seedream_task_id": "t", "resolution": "{{ '8K' }}"}, "resolution='8K'"),
             ({"seedream_task_id": "t", "seedream_conn_id": "nobody"}, "airflow connections add nobody"),
             ({"seedream_task_id": "nobody", "poke_interval": 0.01, "timeout": 1}, "404"),
         ],
@@ -158,6 +162,40 @@ class TestFailures:
             SeedreamTaskSensor(task_id="wait", deferrable=False, **arguments)
         assert run_dag(dag).state == "failed"
         assert says in capsys.readouterr().out
+
+
+class TestStaticMistakes:
+    @pytest.mark.parametrize(
+        ("arguments", "says"),
+        [
+            ({"seedream_task_id": None}, "is no taskId"),
+            ({"resolution": "8K"}, "resolution='8K'"),
+            ({"model": "seedream-9"}, "model='seedream-9'"),
+            ({"poke_interval": 0}, "poke_interval"),
+            ({"first_poll": -1}, "first_poll"),
+        ],
+    )
+    def test_are_refused_when_the_dag_is_parsed(self, arguments: dict[str, Any], says: str) -> None:
+        with pytest.raises(ValueError, match=says):
+            SeedreamTaskSensor(task_id="wait", **{"seedream_task_id": "t", **arguments})
+
+
+class TestLostTriggers:
+    """Airflow resumes a task with ``__fail__`` when its deferral timed out or its trigger was lost."""
+
+    def test_one_last_look_delivers_what_is_finished(self, airflow_database: None, connected: Apixo) -> None:
+        hook = SeedreamHook()
+        task_id = hook.submit(GenerateRequest(prompt="a fox"))
+        hook.wait(task_id)
+        sensor = SeedreamTaskSensor(task_id="wait", seedream_task_id=task_id, deferrable=True)
+        result = sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, {})  # type: ignore[typeddict-item]
+        assert result["delivered"] == 1
+
+    def test_and_tells_what_is_not(self, airflow_database: None, connected: Apixo) -> None:
+        task_id = SeedreamHook().submit(GenerateRequest(prompt="x [[seconds:90000]]"))
+        sensor = SeedreamTaskSensor(task_id="wait", seedream_task_id=task_id, deferrable=True)
+        with pytest.raises(DeadlineError, match=task_id):
+            sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, {})  # type: ignore[typeddict-item]
 
 
 class TestDefaults:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from functools import partial
 from typing import Any
 
 import pytest
 from airflow.triggers.base import TriggerEvent
 
+from airflow_provider_seedream.apixo.exchange import Luck
 from airflow_provider_seedream.apixo.pace import Outcome
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.apixo.verdict import Verdict
@@ -96,19 +98,49 @@ class TestBadDays:
         (verdict,) = await verdicts(trigger(task_ids, deadline=time.time() - 100))
         assert verdict.outcome is Outcome.FINISHED
 
-    async def test_a_hundred_errors_in_a_row_end_in_one_event(self, connected: Apixo) -> None:
+    async def test_a_hundred_errors_in_a_row_end_in_one_event(
+        self, connected: Apixo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        shortest = partial(Luck, uniform=lambda low, high: low)
+        monkeypatch.setattr("airflow_provider_seedream.hooks.seedream.Luck", shortest)
         task_ids = await submit()
         connected.fault("/statusTask", times=100, status=500, body="oops")
-        (verdict,) = await verdicts(trigger(task_ids, interval_high=0.001, interval_low=0.001))
+        (verdict,) = await verdicts(trigger(task_ids))
         assert verdict.outcome is Outcome.ERROR
         assert verdict.looks == 10
         with pytest.raises(Exception, match="The task itself is not affected"):
             verdict.success()
 
-    async def test_a_deleted_connection_is_one_event(self, connected: Apixo) -> None:
+    async def test_a_deleted_connection_is_one_event(
+        self, connected: Apixo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("airflow_provider_seedream.triggers.seedream.backoff", lambda *args, **kw: 0.01)
         (verdict,) = await verdicts(trigger(["t1"], seedream_conn_id="nobody"))
         assert verdict.outcome is Outcome.ERROR
         assert "nobody" in str(verdict.problem)
+
+    async def test_a_connection_that_cannot_be_read_for_a_moment_is_read_again(
+        self, connected: Apixo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        lookups: list[str] = []
+
+        async def busy_at_first(conn_id: str, hook: SeedreamHook) -> Any:
+            lookups.append(conn_id)
+            if len(lookups) < 3:
+                raise RuntimeError("database is locked")
+            return hook.get_connection(conn_id)
+
+        task_ids = await submit()
+        monkeypatch.setattr("airflow_provider_seedream.triggers.seedream.backoff", lambda *args, **kw: 0.01)
+        monkeypatch.setattr("airflow.providers.common.compat.connection.get_async_connection", busy_at_first)
+        (verdict,) = await verdicts(trigger(task_ids))
+        assert (verdict.outcome, len(lookups)) == (Outcome.FINISHED, 3)
+
+    async def test_a_stray_refusal_of_a_gateway_is_survived(self, connected: Apixo) -> None:
+        task_ids = await submit()
+        connected.fault("/statusTask", status=403, body="<html>WAF</html>")
+        (verdict,) = await verdicts(trigger(task_ids))
+        assert verdict.outcome is Outcome.FINISHED
 
     async def test_a_key_that_was_revoked_is_one_event(self, connected: Apixo, connect: Connect) -> None:
         connect(host=connected.base_url, password="invalid")
