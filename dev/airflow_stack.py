@@ -21,10 +21,15 @@ import psutil
 
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 STARTUP_SECONDS = 180
+API_ATTEMPTS = 5
 
 
 class StackError(RuntimeError):
     """Airflow did not do what it should; the message names the log to read."""
+
+
+class _BusyError(StackError):
+    """The API could not answer for now."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -62,6 +67,8 @@ class AirflowStack:
             **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder.resolve()),
+            # Several processes write to one SQLite file; they must wait for each other, not fail.
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=60",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__PARALLELISM": "4",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
@@ -172,7 +179,17 @@ class AirflowStack:
         return done.stdout
 
     def api(self, method: str, path: str, **options: Any) -> Any:
-        """Call Airflow's public REST API (``/api/v2``) and return the decoded JSON."""
+        """Call Airflow's public REST API (``/api/v2``) and return the decoded JSON.
+
+        SQLite may be locked for a moment, which the API reports as a 5xx; the call is then sent again.
+        """
+        for _ in range(API_ATTEMPTS - 1):
+            with contextlib.suppress(_BusyError):
+                return self._call(method, path, **options)
+            time.sleep(1)
+        return self._call(method, path, **options)
+
+    def _call(self, method: str, path: str, **options: Any) -> Any:
         token = httpx.get(f"{self.url}/auth/token", timeout=30, trust_env=False).json()["access_token"]
         response = httpx.request(
             method,
@@ -183,14 +200,21 @@ class AirflowStack:
             **options,
         )
         if response.is_error:
-            raise StackError(f"{method} {path}: {response.status_code} {response.text[:500]}")
+            kind = _BusyError if response.is_server_error else StackError
+            raise kind(f"{method} {path}: {response.status_code} {response.text[:500]}")
         return response.json() if response.content else None
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
         """Trigger a DAG, as soon as the DAG processor has found it; returns the run id."""
         self.wait_until(lambda: self._is_known(dag_id), f"DAG {dag_id} is parsed", 120)
-        body = {"logical_date": None, "conf": dict(conf or {})}
-        return str(self.api("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+        # With an id of our own, a call that is sent again starts no second run.
+        run_id = f"run-{secrets.token_hex(4)}"
+        body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf or {})}
+        try:
+            self.api("POST", f"/dags/{dag_id}/dagRuns", json=body)
+        except StackError:
+            self.run_state(dag_id, run_id)
+        return run_id
 
     def _is_known(self, dag_id: str) -> bool:
         if errors := self.api("GET", "/importErrors")["import_errors"]:

@@ -327,13 +327,13 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; a trigger that was lost or timed out is answered with one last look of our own."""
-        from airflow.sdk.exceptions import TaskDeferralError
+        from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
         from airflow_provider_seedream import steps
 
         try:
             return super().resume_execution(next_method, next_kwargs, context)
-        except TaskDeferralError:
+        except (TaskDeferralError, TaskDeferralTimeout):
             with steps.hopeless_failures_end_the_task():
                 submission = steps.own_submission(context)
                 with steps.nothing_is_bought_again(submission.seedream_task_id):

@@ -125,13 +125,13 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; a trigger that was lost or timed out is answered with one last look of our own."""
-        from airflow.sdk.exceptions import TaskDeferralError
+        from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
 
         from airflow_provider_seedream import steps
 
         try:
             return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
-        except TaskDeferralError:
+        except (TaskDeferralError, TaskDeferralTimeout):
             with steps.hopeless_failures_end_the_task(), self._soft_failures():
                 submission = self._submission(context)
                 verdict = steps.wait_after_failed_deferral(self.hook, submission, submission.pace)

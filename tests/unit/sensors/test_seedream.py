@@ -8,6 +8,7 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_seedream.apixo.errors import DeadlineError
+from airflow_provider_seedream.apixo.exchange import Luck
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import SeedreamSubmitOperator
@@ -32,6 +33,14 @@ def submit_and_wait(dag: DAG, mode: str, submit: dict[str, Any], **sensor: Any) 
             **{"first_poll": 0.0, "poke_interval": 0.05, **MODES[mode], **sensor},
         )
     return run_dag(dag)
+
+
+def finished_task() -> str:
+    hook = SeedreamHook()
+    hook._luck = Luck(uniform=lambda low, high: 0.05)
+    task_id = hook.submit(GenerateRequest(prompt="a fox"))
+    hook.wait(task_id)
+    return task_id
 
 
 class TestResult:
@@ -78,9 +87,7 @@ class TestPace:
     def test_what_is_already_finished_is_delivered_without_deferring(
         self, dag: DAG, connected: Apixo, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        hook = SeedreamHook()
-        task_id = hook.submit(GenerateRequest(prompt="a fox"))
-        hook.wait(task_id)
+        task_id = finished_task()
         with dag:
             SeedreamTaskSensor(task_id="wait", seedream_task_id=task_id, deferrable=True)
         assert run_dag(dag).state == "success"
@@ -184,9 +191,7 @@ class TestLostTriggers:
     """Airflow resumes a task with ``__fail__`` when its deferral timed out or its trigger was lost."""
 
     def test_one_last_look_delivers_what_is_finished(self, airflow_database: None, connected: Apixo) -> None:
-        hook = SeedreamHook()
-        task_id = hook.submit(GenerateRequest(prompt="a fox"))
-        hook.wait(task_id)
+        task_id = finished_task()
         sensor = SeedreamTaskSensor(task_id="wait", seedream_task_id=task_id, deferrable=True)
         result = sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, {})  # type: ignore[typeddict-item]
         assert result["delivered"] == 1
