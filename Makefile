@@ -5,7 +5,7 @@ INSTALLED := $(VENV)/.installed
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: install demo test test-long lint format clean
+.PHONY: install demo test test-long bench lint format clean
 
 install: $(INSTALLED)
 
@@ -32,6 +32,10 @@ test: lint
 
 test-long: install
 	$(BIN)/python -m pytest -m long
+
+bench: install
+	$(BIN)/python benchmarks/import_cost.py
+	$(BIN)/python benchmarks/poll_cost.py
 
 clean:
 	rm -rf $(VENV) .demo .mypy_cache .pytest_cache .ruff_cache

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
+    AirflowTaskTimeout,
     BaseOperator,
     conf,
 )
@@ -68,7 +69,7 @@ def nothing_is_bought_again(seedream_task_id: str) -> Iterator[None]:
         yield
     except TaskFailedError:
         raise
-    except Exception as error:
+    except (Exception, AirflowTaskTimeout) as error:
         raise PaidTaskError(f"{type(error).__name__}: {error}", seedream_task_id) from error
 
 

@@ -175,7 +175,7 @@ def main() -> None:
             ledger = httpx.get(base_url.removesuffix("/api/v1") + "/sandbox/ledger", trust_env=False).json()
             clock.say("all runs succeeded; stopping Airflow")
     files = saved_files(images)
-    contact_sheet([(file.path, f"{file.path.name}  {file.pixels}") for file in files], sheet)
+    contact_sheet([(file.path, f"{file.pixels}  {file.path.name}") for file in files], sheet)
     print_summary(files, ledger, home)
     print(f"Everything is in {home}; the contact sheet is {sheet}")
 

@@ -49,7 +49,7 @@ async def looking_client(account: Account) -> AsyncIterator[AsyncApixoClient]:
 
 
 def _aiohttp_transport(account: Account) -> httpx.AsyncBaseTransport:
-    """aiohttp under httpx's interface: a third of the CPU per request.
+    """aiohttp under httpx's interface: a third less CPU per poll (``benchmarks/poll_cost.py``).
 
     It reports a lost answer as a failed connect (httpx-aiohttp 0.2.0), which is harmless for a look, but
     would make a submission be repeated: submissions must not go through it.

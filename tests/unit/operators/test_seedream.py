@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,19 @@ class TestAfterThePurchaseNothingIsBoughtAgain:
         assert run.state == "failed"
         assert "AirflowFailException" in log
         assert f"Task {connected.tasks()[0]['taskId']} is paid for" in log
+
+    def test_execution_timeout_ends_the_task_once_the_money_is_spent(
+        self, dag: DAG, connected: Apixo, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run = generate(
+            dag,
+            prompt="x [[seconds:90000]]",
+            deferrable=False,
+            retries=0,
+            execution_timeout=timedelta(seconds=2),
+        )
+        assert run.state == "failed"
+        assert f"Task {connected.tasks()[0]['taskId']} is paid for" in capsys.readouterr().out
 
     def test_a_destination_that_renders_to_nothing_is_no_wish_for_urls_only(
         self, dag: DAG, connected: Apixo, capsys: pytest.CaptureFixture[str]
