@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from math import isfinite
 from os import PathLike
 from typing import Any
 
-from airflow_provider_seedream.apixo.errors import InvalidRequestError, Problem
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_seedream.apixo.errors import DestinationError, InvalidRequestError, Problem
 from airflow_provider_seedream.apixo.request import is_nothing, shown
+from airflow_provider_seedream.storage.location import destination_url
+from airflow_provider_seedream.storage.naming import check_template
+
+
+class InvalidParameterError(InvalidRequestError, AirflowFailException):
+    """A parameter is wrong however often it is tried.
+
+    A mapped task finds that out when it starts; Airflow then does not retry it.
+    """
+
+
+@contextmanager
+def final_refusals() -> Iterator[None]:
+    """For the checks of a constructor."""
+    try:
+        yield
+    except InvalidRequestError as error:
+        raise InvalidParameterError(error.problems) from None
+    except DestinationError as error:
+        problem = Problem("destination", error.cause.meaning, "cannot be used", error.cause.remedy)
+        raise InvalidParameterError([problem]) from None
+
 
 _MARKS = ("{{", "{%", "{#")
 
@@ -24,7 +49,9 @@ def is_templated(value: Any, file_extensions: Sequence[str] = ()) -> bool:
         return any(mark in value for mark in _MARKS) or value.endswith(tuple(file_extensions))
     if isinstance(value, list | tuple):
         return any(is_templated(item, file_extensions) for item in value)
-    return callable(getattr(value, "resolve", None)) and not isinstance(value, PathLike)
+    # Paths have a method of that name, too.
+    is_path = isinstance(value, PathLike) or hasattr(value, "protocol")
+    return callable(getattr(value, "resolve", None)) and not is_path
 
 
 def seconds(name: str, value: float | timedelta, *, zero_allowed: bool = False) -> float:
@@ -38,6 +65,32 @@ def seconds(name: str, value: float | timedelta, *, zero_allowed: bool = False) 
         problem = Problem(name, repr(value), f"must be seconds, {bound}, or a timedelta", "Correct it.")
         raise InvalidRequestError([problem])
     return float(number)
+
+
+def optional_seconds(
+    name: str, value: float | timedelta | None, *, zero_allowed: bool = False
+) -> float | None:
+    """As :func:`seconds`, for a parameter that may be left out."""
+    return None if value is None else seconds(name, value, zero_allowed=zero_allowed)
+
+
+def check_destination(destination: Any) -> None:
+    """Check a destination, unless it is a template.
+
+    :raises DestinationError: it can name no location.
+    """
+    if not is_templated(destination):
+        destination_url(destination)
+
+
+def check_filename(filename: str, images: int | None = None) -> None:
+    """Check a template of file names, unless it is a Jinja template first.
+
+    :param images: the number of images that may come, where it is known.
+    :raises InvalidRequestError: it breaks a rule.
+    """
+    if not is_templated(filename):
+        check_template(filename, images)
 
 
 def _in_range(number: float, zero_allowed: bool) -> bool:

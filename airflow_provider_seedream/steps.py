@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from itertools import chain
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
@@ -101,17 +100,18 @@ def recorded_submission(context: Context, pushed_by: str, seedream_task_id: str)
     :param pushed_by: ``task_id`` of the Airflow task; looked up at the same map index, then unmapped, then at
         all map indexes, since lists get reordered.
     """
-    ti = context["ti"]
-    places: Iterator[Any] = (
-        ti.xcom_pull(task_ids=pushed_by, key=SUBMISSION_KEY, map_indexes=map_index)
-        for map_index in dict.fromkeys((ti.map_index, -1))
-    )
-    everywhere = (ti.xcom_pull(task_ids=pushed_by, key=SUBMISSION_KEY) for _ in range(1))
-    for found in chain(places, everywhere):
-        for record in found if isinstance(found, list) else [found]:
-            if isinstance(record, Mapping) and record.get("seedream_task_id") == seedream_task_id:
-                return Submission.from_json(record)
+    for record in _pushed_records(context, pushed_by):
+        if isinstance(record, Mapping) and record.get("seedream_task_id") == seedream_task_id:
+            return Submission.from_json(record)
     return None
+
+
+def _pushed_records(context: Context, pushed_by: str) -> Iterator[Any]:
+    ti = context["ti"]
+    for map_index in dict.fromkeys((ti.map_index, -1)):
+        yield ti.xcom_pull(task_ids=pushed_by, key=SUBMISSION_KEY, map_indexes=map_index)
+    everywhere = ti.xcom_pull(task_ids=pushed_by, key=SUBMISSION_KEY)
+    yield from everywhere if isinstance(everywhere, list) else [everywhere]
 
 
 def own_submission(context: Context) -> Submission:

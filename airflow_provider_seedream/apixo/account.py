@@ -21,7 +21,8 @@ class Account:
     :param base_url: without a trailing slash.
     :param price_per_image: USD.
     :param provider: routing for requests that name none.
-    :param request_timeout: seconds that one HTTP request may take in total.
+    :param request_timeout: seconds that one HTTP request may take in total. (In the blocking client, headers
+        that drip in byte by byte are bounded by the read timeout only.)
     """
 
     api_key: str = field(repr=False)

@@ -25,8 +25,17 @@ from airflow_provider_seedream.apixo.request import (
 from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
 from airflow_provider_seedream.hooks.mixin import UsesSeedreamHook
 from airflow_provider_seedream.links.seedream import SeedreamResultLink
-from airflow_provider_seedream.parameters import check_task_id, is_templated, seconds, url_list
-from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE, check_template, urls_id
+from airflow_provider_seedream.parameters import (
+    check_destination,
+    check_filename,
+    check_task_id,
+    final_refusals,
+    is_templated,
+    optional_seconds,
+    seconds,
+    url_list,
+)
+from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE, urls_id
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
@@ -96,8 +105,9 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
         self._templated_fields = frozenset(
             name for name, value in fields.items() if is_templated(value, self.template_ext)
         )
-        if problems := list(find_problems(fields, self._templated_fields)):
-            raise InvalidRequestError(problems)
+        with final_refusals():
+            if problems := list(find_problems(fields, self._templated_fields)):
+                raise InvalidRequestError(problems)
 
     def _request_fields(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _REQUEST_FIELDS}
@@ -205,13 +215,17 @@ class SeedreamDownloadOperator(_SavesImages, BaseOperator):
         self.filename = filename
         self.model = model
         self.seedream_conn_id = seedream_conn_id
+        with final_refusals():
+            self._check_sources()
+            check_destination(destination)
+            check_filename(filename)
+
+    def _check_sources(self) -> None:
         sources = [name for name in ("result", "seedream_task_id", "urls") if getattr(self, name) is not None]
         if len(sources) != 1:
             rule = "exactly one of result, seedream_task_id and urls says what to download"
             remedy = "Pass the sensor's output as result, a taskId, or a list of URLs."
             raise InvalidRequestError([Problem("result", ", ".join(sources) or "None", rule, remedy)])
-        if not is_templated(filename):
-            check_template(filename)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Fetch, verify and place the images, then the manifest."""
@@ -295,15 +309,17 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
         self.destination = destination
         self.storage_conn_id = storage_conn_id
         self.filename = filename
-        self.generation_timeout = seconds("generation_timeout", generation_timeout)
-        self.first_poll = None if first_poll is None else seconds("first_poll", first_poll, zero_allowed=True)
-        self.poll_interval = None if poll_interval is None else seconds("poll_interval", poll_interval)
         self.deferrable = deferrable
         # Decided here: a template that renders to nothing is a mistake, not a wish for URLs only.
         self._saves = destination is not None
-        if not is_templated(filename):
-            known = "max_images" not in self._templated_fields
-            check_template(filename, self.max_images if known and destination is not None else None)
+        with final_refusals():
+            self.generation_timeout = seconds("generation_timeout", generation_timeout)
+            self.first_poll = optional_seconds("first_poll", first_poll, zero_allowed=True)
+            self.poll_interval = optional_seconds("poll_interval", poll_interval)
+            if self._saves:
+                check_destination(destination)
+            known = self._saves and "max_images" not in self._templated_fields
+            check_filename(filename, self.max_images if known else None)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check everything that is free, submit, and wait."""

@@ -48,7 +48,7 @@ class Gallery:
         except asyncio.CancelledError:
             if not self._closed:
                 raise
-            raise Refusal(503, "The sandbox is shutting down") from None
+            raise _closing() from None
 
     def report(self) -> dict[str, int]:
         """How many images were drawn so far, and how many bytes of them are kept."""
@@ -66,6 +66,8 @@ class Gallery:
 
     async def _draw(self, key: Key, subject: Picture) -> bytes:
         try:
+            if self._closed:
+                raise _closing()
             data = await asyncio.get_running_loop().run_in_executor(self._threads, images.draw, subject)
         finally:
             del self._drawing[key]
@@ -80,6 +82,10 @@ class Gallery:
 
     def _kept_bytes(self) -> int:
         return sum(map(len, self._kept.values()))
+
+
+def _closing() -> Refusal:
+    return Refusal(503, "The sandbox is shutting down")
 
 
 def picture(task: Task, number: int) -> Picture:

@@ -25,13 +25,22 @@ from airflow_provider_seedream.apixo.request import find_problems
 from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
 from airflow_provider_seedream.hooks.mixin import UsesSeedreamHook
 from airflow_provider_seedream.links.seedream import SeedreamResultLink
-from airflow_provider_seedream.parameters import check_task_id, is_templated, seconds
+from airflow_provider_seedream.parameters import (
+    check_task_id,
+    final_refusals,
+    is_templated,
+    optional_seconds,
+    seconds,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_seedream.apixo.pace import Watch
     from airflow_provider_seedream.apixo.records import Submission
+
+
+_MODEL_FIELDS = ("model", "resolution")
 
 
 class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
@@ -84,16 +93,14 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         self.seedream_conn_id = seedream_conn_id
         self.model = model
         self.resolution = resolution
-        self.first_poll = None if first_poll is None else seconds("first_poll", first_poll, zero_allowed=True)
         self.poll_interval = None if poke_interval is None else self.poke_interval
         self.deferrable = deferrable
         self._give_up_after = self.timeout
-        if not is_templated(seedream_task_id):
-            check_task_id(seedream_task_id)
-        fields = {"model": model, "resolution": resolution}
-        unknown = frozenset(name for name, value in fields.items() if is_templated(value))
-        if problems := list(find_problems(fields, unknown)):
-            raise InvalidRequestError(problems)
+        with final_refusals():
+            self.first_poll = optional_seconds("first_poll", first_poll, zero_allowed=True)
+            if not is_templated(seedream_task_id):
+                check_task_id(seedream_task_id)
+            self._check_model(frozenset(name for name in _MODEL_FIELDS if is_templated(getattr(self, name))))
         self._poked: tuple[Submission, Watch] | None = None
 
     def execute(self, context: Context) -> Any:
@@ -160,15 +167,14 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         """What was bought, as recorded upstream or as far as the parameters tell."""
         from airflow_provider_seedream import steps
 
-        self._check_rendered()
+        check_task_id(self.seedream_task_id)
+        self._check_model()
         return steps.find_submission(context, self, self.seedream_task_id) or steps.foreign_submission(
             self.hook, self.seedream_task_id, model=self.model, resolution=self.resolution
         )
 
-    def _check_rendered(self) -> None:
-        check_task_id(self.seedream_task_id)
-        content = {"model": self.model, "resolution": self.resolution}
-        if problems := list(find_problems(content)):
+    def _check_model(self, unknown: frozenset[str] = frozenset()) -> None:
+        if problems := list(find_problems({name: getattr(self, name) for name in _MODEL_FIELDS}, unknown)):
             raise InvalidRequestError(problems)
 
     def _start_watch(self, submission: Submission, started_at: float) -> Watch:

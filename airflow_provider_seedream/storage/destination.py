@@ -19,11 +19,7 @@ from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-
 
 from airflow_provider_seedream.apixo.errors import DestinationError
 from airflow_provider_seedream.storage.errors import StorageError
-
-OBJECT_STORES = frozenset(
-    {"s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "az", "adl", "wasb", "wasbs", "oss"}
-)
-"""Protocols whose uploads become visible only when complete, and which have no folders to create."""
+from airflow_provider_seedream.storage.location import OBJECT_STORES, conn_id_of, destination_url
 
 _PACKAGES = {
     ("s3", "s3a", "s3n"): "apache-airflow-providers-amazon[s3fs]",
@@ -46,7 +42,6 @@ _PERMANENT = (
 )
 """What a store raises when trying again cannot help; all else may be a passing fault of the network."""
 
-_EXAMPLES = "Use s3://conn_id@bucket/prefix, file:///data/images or another object storage URL."
 _READ_BLOCK_BYTES = 4 * 2**20
 _REASON_CHARACTERS = 300
 
@@ -64,8 +59,8 @@ def resolve_destination(
     :raises DestinationError: if it is no usable location, if path and parameter name different connections,
         or if the store's file system is not installed or its connection not found.
     """
-    url = _destination_url(destination)
-    path_conn_id = _conn_id_of(url)
+    url = destination_url(destination)
+    path_conn_id = conn_id_of(url)
     if path_conn_id and storage_conn_id and path_conn_id != storage_conn_id:
         raise DestinationError(
             f"The destination names connection {path_conn_id!r}, but storage_conn_id is {storage_conn_id!r}.",
@@ -88,43 +83,9 @@ def check_writable(destination: ObjectStoragePath) -> None:
     except Exception as error:  # noqa: BLE001 - every store has its own kinds
         raise DestinationError(
             f"Cannot write to {destination}: {_reason(error)}.",
-            _write_remedy(_conn_id_of(str(destination))),
+            _write_remedy(conn_id_of(str(destination))),
             retryable=not isinstance(error, _PERMANENT) and getattr(error, "errno", None) != errno.EROFS,
         ) from None
-
-
-def _destination_url(destination: object) -> str:
-    if not isinstance(destination, str | ObjectStoragePath) or not str(destination).strip():
-        raise DestinationError(f"The destination is {destination!r}, which names no location.", _EXAMPLES)
-    text = str(destination).strip()
-    if text.startswith("/"):
-        text = f"file://{text}"
-    scheme, separator, rest = text.partition("://")
-    if not separator or not scheme:
-        raise DestinationError(f"The destination {text!r} is a relative path.", _EXAMPLES)
-    return f"{scheme}://{_checked_location(scheme, rest)}"
-
-
-def _checked_location(scheme: str, rest: str) -> str:
-    """What follows ``scheme://``, if it names a place and holds no credentials."""
-    user_info, _, location = rest.rpartition("@") if "@" in rest.split("/", 1)[0] else ("", "", rest)
-    if ":" in user_info:
-        raise DestinationError(
-            f"The {scheme}:// destination holds credentials.", "Put them into an Airflow connection instead."
-        )
-    if scheme in ("file", "local") and not location.startswith("/"):
-        raise DestinationError(f"{scheme}://{rest} is a relative path.", f"Use {scheme}:///folder.")
-    if scheme in OBJECT_STORES and not location.split("/", 1)[0]:
-        raise DestinationError(f"{scheme}://{rest} names no bucket.", _EXAMPLES)
-    if ".." in location.split("/"):
-        raise DestinationError(f"{scheme}://{rest} holds '..'.", "Write out the folder that is meant.")
-    return rest
-
-
-def _conn_id_of(url: str) -> str | None:
-    """The connection that a path's text names; ``ObjectStoragePath.conn_id`` is newer than Airflow 3.1."""
-    host = url.partition("://")[2].split("/", 1)[0]
-    return host.rpartition("@")[0] or None
 
 
 def _opened(url: str, conn_id: str | None) -> ObjectStoragePath:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from airflow.sdk import DAG, Asset, task
+from airflow.sdk.exceptions import AirflowFailException
 from PIL import Image
 
 from airflow_provider_seedream.apixo.exchange import Luck
@@ -132,6 +133,8 @@ class TestWhatFailsCheaplyFailsBeforeThePost:
             ({"mode": "text-to-image", "image_urls": ["https://example.com/a.png"]}, "takes no reference"),
             ({"filename": "../../{index}"}, "filename"),
             ({"filename": "hero", "max_images": 2, "destination": "file:///x"}, "Add {index}"),
+            ({"destination": "images"}, "relative path"),
+            ({"destination": "s3:///prefix"}, "names no bucket"),
             ({"generation_timeout": 0}, "generation_timeout"),
             ({"poll_interval": -1}, "poll_interval"),
         ],
@@ -155,7 +158,7 @@ class TestWhatFailsCheaplyFailsBeforeThePost:
             ({"aspect_ratio": "{{ none }}"}, "aspect_ratio='None': the template rendered to nothing"),
             ({"image_urls": "{{ 'https://example.com/a.png' }}"}, "bare string"),
             ({"image_urls": ["{{ 'a.png' }}"]}, "image_urls[0]='a.png'"),
-            ({"destination": "relative/folder"}, "relative path"),
+            ({"destination": "relative/folder{{ '' }}"}, "relative path"),
             (
                 {"destination": "file:///tmp", "filename": "hero{{ '' }}", "max_images": "{{ 2 }}"},
                 "Add {index}",
@@ -285,7 +288,11 @@ class TestSubmit:
         with dag:
             SeedreamSubmitOperator.partial(task_id="submit").expand_kwargs(catalogue())
         assert run_dag(dag).state == "success"
-        assert [bought["requested"] for bought in connected.tasks()] == [1, 2]
+        assert sorted(bought["requested"] for bought in connected.tasks()) == [1, 2]
+
+    def test_a_mistake_in_a_row_is_not_retried(self) -> None:
+        with pytest.raises(AirflowFailException, match="aspect_ratio"):
+            SeedreamSubmitOperator(task_id="submit", prompt="an owl", aspect_ratio="7:5")
 
     def test_one_bad_row_leaves_the_others_alone(self, dag: DAG, connected: Apixo) -> None:
         @task

@@ -116,7 +116,7 @@ class TestAnUnusableDestinationIsRefusedBeforeMoneyIsSpent:
         ("destination", "says"),
         [
             (None, "names no location"),
-            (7, "names no location"),
+            (7, "relative path"),
             ("", "names no location"),
             ("   ", "names no location"),
             ("out/", "relative path"),
