@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -115,10 +113,6 @@ class AirflowStack:
 
     def stop(self) -> None:
         """End every process that was started here, forked workers and orphans included."""
-        with _uninterrupted():
-            self._stop()
-
-    def _stop(self) -> None:
         for process in self._own_processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.terminate()
@@ -275,19 +269,6 @@ class AirflowStack:
 
     def _tail(self, component: str) -> str:
         return self.log_of(component).read_text(errors="replace")[-2000:]
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """A second Ctrl-C must not leave processes behind."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, former)
 
 
 def _session_of(pid: int) -> int | None:

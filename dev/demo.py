@@ -159,7 +159,8 @@ def main() -> None:
     arguments = parser.parse_args()
     home: Path = arguments.home.resolve()
     images, sheet = home / "images", home / "contact-sheet.png"
-    signal.signal(signal.SIGTERM, _interrupt)
+    for one in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(one, _interrupt)
     clock = Clock()
     shutil.rmtree(images, ignore_errors=True)
     with sandbox(arguments.time_scale) as base_url:
@@ -181,6 +182,9 @@ def main() -> None:
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
+    # A second Ctrl-C must not leave processes behind.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    print("\ninterrupted; ending every process", flush=True)
     raise KeyboardInterrupt
 
 
@@ -188,4 +192,4 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("interrupted; every process has been ended")
+        sys.exit(1)
