@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 SUBMISSION_KEY = "submission"
 """XCom key of :meth:`Submission.to_json`, pushed as soon as the API has accepted the task."""
 
+DEFERRAL_FAILED = "__fail__"
+"""``next_method`` of a task whose deferral failed (``TRIGGER_FAIL_REPR`` in Airflow 3.1-3.3)."""
+
 BACKSTOP_SECONDS = 120
 """Airflow's own deferral timeout comes this much after ours, so that ours tells what happened."""
 
@@ -197,9 +200,18 @@ def wait(hook: SeedreamHook, submission: Submission, pace: Pace, *, deadline: fl
     return Verdict.of(watch)
 
 
-def wait_after_failed_deferral(hook: SeedreamHook, submission: Submission, pace: Pace) -> Verdict:
-    """One last look, for a task whose trigger was lost or ended by Airflow's own timeout."""
-    return wait(hook, submission, pace, deadline=time.time())
+def look_after_failed_deferral(
+    hook: SeedreamHook, submission: Submission, failure: Mapping[str, Any] | None
+) -> Verdict:
+    """One last look, for a task whose trigger was lost or ended by Airflow's own timeout.
+
+    :param failure: Airflow's ``error`` and ``traceback``.
+    """
+    reason = dict(failure or {})
+    hook.log.warning(
+        "%s. %s", reason.get("error", "The trigger failed"), "\n".join(reason.get("traceback") or [])
+    )
+    return wait(hook, submission, submission.pace, deadline=time.time())
 
 
 def verdict_of(event: Mapping[str, Any]) -> Verdict:

@@ -343,18 +343,15 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; a trigger that was lost or timed out is answered with one last look of our own."""
-        from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
-
         from airflow_provider_seedream import steps
 
-        try:
+        if next_method != steps.DEFERRAL_FAILED:
             return super().resume_execution(next_method, next_kwargs, context)
-        except (TaskDeferralError, TaskDeferralTimeout):
-            with steps.hopeless_failures_end_the_task():
-                submission = steps.own_submission(context)
-                with steps.nothing_is_bought_again(submission.seedream_task_id):
-                    verdict = steps.wait_after_failed_deferral(self.hook, submission, submission.pace)
-                    return self._finish(context, submission, verdict)
+        with steps.hopeless_failures_end_the_task():
+            submission = steps.own_submission(context)
+            with steps.nothing_is_bought_again(submission.seedream_task_id):
+                verdict = steps.look_after_failed_deferral(self.hook, submission, next_kwargs)
+                return self._finish(context, submission, verdict)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Resume with the trigger's event: conclude and save."""

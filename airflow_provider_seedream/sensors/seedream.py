@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
-    BaseOperator,
     BaseSensorOperator,
     PokeReturnValue,
     conf,
@@ -132,17 +131,14 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; a trigger that was lost or timed out is answered with one last look of our own."""
-        from airflow.sdk.exceptions import TaskDeferralError, TaskDeferralTimeout
-
         from airflow_provider_seedream import steps
 
-        try:
-            return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
-        except (TaskDeferralError, TaskDeferralTimeout):
-            with steps.hopeless_failures_end_the_task(), self._soft_failures():
-                submission = self._submission(context)
-                verdict = steps.wait_after_failed_deferral(self.hook, submission, submission.pace)
-                return steps.conclude(submission, verdict, retry_submits=False)
+        if next_method != steps.DEFERRAL_FAILED:
+            return super().resume_execution(next_method, next_kwargs, context)
+        with steps.hopeless_failures_end_the_task(), self._soft_failures():
+            submission = self._submission(context)
+            verdict = steps.look_after_failed_deferral(self.hook, submission, next_kwargs)
+            return steps.conclude(submission, verdict, retry_submits=False)
 
     def poke(self, context: Context) -> PokeReturnValue | bool:
         """Look once, if a look is due; sets ``poke_interval`` to the time until the next one."""
