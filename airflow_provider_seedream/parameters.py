@@ -31,9 +31,6 @@ def final_refusals() -> Iterator[None]:
         yield
     except InvalidRequestError as error:
         raise InvalidParameterError(error.problems) from None
-    except DestinationError as error:
-        problem = Problem("destination", error.cause.meaning, "cannot be used", error.cause.remedy)
-        raise InvalidParameterError([problem]) from None
 
 
 _MARKS = ("{{", "{%", "{#")
@@ -77,10 +74,16 @@ def optional_seconds(
 def check_destination(destination: Any) -> None:
     """Check a destination, unless it is a template.
 
-    :raises DestinationError: it can name no location.
+    :raises InvalidRequestError: it can name no location.
     """
-    if not is_templated(destination):
+    if is_templated(destination):
+        return
+    try:
         destination_url(destination)
+    except DestinationError as error:
+        rule = error.cause.meaning.rstrip(".")
+        problem = Problem("destination", shown(str(destination)), rule, error.cause.remedy)
+        raise InvalidRequestError([problem]) from None
 
 
 def check_filename(filename: str, images: int | None = None) -> None:

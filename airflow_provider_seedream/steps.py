@@ -257,5 +257,8 @@ def conclude_finished(submission: Submission, status: TaskStatus) -> dict[str, A
     if not status.finished:
         raise NotFinishedError(status.task_id, status.state)
     if not status.succeeded:
-        raise task_failed(status)
+        error = task_failed(status)
+        # A failed task stays failed, however often it is looked at.
+        error.final = True
+        raise error
     return result_record(submission, status)

@@ -331,13 +331,13 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
             if self._saves:
                 self._open_target(request.max_images)
             submission = steps.submit(self.hook, request, context)
-            deadline = time.time() + self.generation_timeout
-            pace = steps.paced(submission, self.first_poll, self.poll_interval)
-            if self.deferrable:
-                steps.defer_until_finished(
-                    self, submission, pace, deadline=deadline, conn_id=self.seedream_conn_id
-                )
             with steps.nothing_is_bought_again(submission.seedream_task_id):
+                deadline = time.time() + self.generation_timeout
+                pace = steps.paced(submission, self.first_poll, self.poll_interval)
+                if self.deferrable:
+                    steps.defer_until_finished(
+                        self, submission, pace, deadline=deadline, conn_id=self.seedream_conn_id
+                    )
                 verdict = steps.wait(self.hook, submission, pace, deadline=deadline)
                 return self._finish(context, submission, verdict)
 
