@@ -8,9 +8,11 @@ import os
 import re
 import secrets
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-
 from airflow_provider_seedream.apixo.errors import DestinationError
 from airflow_provider_seedream.storage.errors import StorageError
 from airflow_provider_seedream.storage.location import OBJECT_STORES, conn_id_of, destination_url
+from airflow_provider_seedream.storage.scratch import scratch_folder
 
 _PACKAGES = {
     ("s3", "s3a", "s3n"): "apache-airflow-providers-amazon[s3fs]",
@@ -32,6 +35,9 @@ _PACKAGES = {
 }
 
 _PART = re.compile(r"\.(.+)\.part-[0-9a-f]{16}")
+_PROBE = re.compile(r"\.{1,2}seedream-probe-[0-9a-f]{16}(\.part-[0-9a-f]{16})?")
+_PROBE_LASTS_SECONDS = 3600
+"""A probe is there for a moment; one that is older belongs to nobody any more."""
 _PERMANENT = (
     PermissionError,
     FileNotFoundError,
@@ -41,6 +47,9 @@ _PERMANENT = (
     NotImplementedError,
 )
 """What a store raises when trying again cannot help; all else may be a passing fault of the network."""
+
+_MODIFIED_KEYS = ("mtime", "LastModified", "last_modified", "modified", "created")
+"""Where listings hold the time of the last change; the last one is the memory store's."""
 
 _READ_BLOCK_BYTES = 4 * 2**20
 _REASON_CHARACTERS = 300
@@ -121,8 +130,8 @@ def _probe(destination: ObjectStoragePath) -> None:
     if destination.fs.isfile(destination.path):
         raise DestinationError(f"The destination {destination} is a file.", "Name a folder or prefix.")
     probe = destination / f".seedream-probe-{secrets.token_hex(8)}"
-    with tempfile.TemporaryDirectory(prefix="seedream-") as folder:
-        local = Path(folder) / "probe"
+    with scratch_folder() as folder:
+        local = folder / "probe"
         local.write_bytes(b"airflow-provider-seedream")
         _put(local, probe)
     probe.fs.rm_file(probe.path)
@@ -173,20 +182,88 @@ def holds(target: ObjectStoragePath, size: int, sha256: str) -> bool:
     return False
 
 
-def sweep(folder: ObjectStoragePath, names: Iterable[str]) -> None:
-    """Delete the temporary files of these names that a killed worker left in a folder.
+def exists(target: ObjectStoragePath) -> bool:
+    """Whether anything lies at the target.
+
+    :raises StorageError: if the store cannot tell.
+    """
+    with _failures(f"look for {target}"), suppress(FileNotFoundError):
+        target.fs.invalidate_cache()
+        target.fs.info(target.path)
+        return True
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What lies in a folder.
+
+    :param modified: epoch seconds of the last change; 0 where the store does not tell.
+    """
+
+    name: str
+    is_folder: bool
+    modified: float
+
+    @classmethod
+    def of(cls, info: Mapping[str, Any]) -> Entry:
+        """Read one item of a listing; stores agree on ``name`` and ``type`` only."""
+        name = str(info["name"]).rstrip("/").rpartition("/")[2]
+        return cls(name, info.get("type") == "directory", _modified(info))
+
+
+def entries(folder: ObjectStoragePath) -> list[Entry]:
+    """What lies directly in a folder; nothing if there is no such folder.
+
+    :raises StorageError: if it cannot be listed.
+    """
+    with _failures(f"list {folder}"), suppress(FileNotFoundError):
+        folder.fs.invalidate_cache()
+        return [Entry.of(info) for info in folder.fs.ls(folder.path, detail=True)]
+    return []
+
+
+def sweep(destination: ObjectStoragePath, names: Iterable[str]) -> None:
+    """Delete what killed workers left: temporary files of these names, and old probes.
 
     Only for the one task instance that writes these names: another writer at work would lose its temporary
     file, and fail with a :class:`StorageError`.
+
+    :param names: relative to the destination.
     """
-    if folder.protocol in OBJECT_STORES:
+    if destination.protocol in OBJECT_STORES:
         return
-    mine = set(names)
-    with suppress(Exception):  # a leftover does no harm, so neither may the sweeping
-        for path in folder.fs.ls(folder.path, detail=False):
-            leftover = _PART.fullmatch(path.rpartition("/")[2])
-            if leftover and leftover[1] in mine:
-                folder.fs.rm_file(path)
+    mine: dict[ObjectStoragePath, set[str]] = {destination: set()}
+    for name in names:
+        target = destination / name
+        mine.setdefault(target.parent, set()).add(target.name)
+    for folder, own in mine.items():
+        with suppress(Exception):  # a leftover does no harm, so neither may the sweeping
+            _sweep_folder(folder, own)
+
+
+def _sweep_folder(folder: ObjectStoragePath, own: set[str]) -> None:
+    for entry in entries(folder):
+        if _is_leftover(entry, own):
+            remove(folder / entry.name)
+
+
+def _is_leftover(entry: Entry, own: set[str]) -> bool:
+    part = _PART.fullmatch(entry.name)
+    if part and part[1] in own:
+        return True
+    is_old = 0 < entry.modified < time.time() - _PROBE_LASTS_SECONDS
+    return is_old and _PROBE.fullmatch(entry.name) is not None
+
+
+def _modified(info: Mapping[str, Any]) -> float:
+    for key in _MODIFIED_KEYS:
+        value = info.get(key)
+        if isinstance(value, datetime):
+            return value.timestamp()
+        if isinstance(value, int | float):
+            return float(value)
+    return 0
 
 
 @contextmanager

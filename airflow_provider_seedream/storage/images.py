@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from airflow_provider_seedream.storage.fetch import Fetcher
 from airflow_provider_seedream.storage.inspection import ImageFacts, inspect_image
 from airflow_provider_seedream.storage.manifest import SavedImage
 from airflow_provider_seedream.storage.naming import FileNames
+from airflow_provider_seedream.storage.scratch import scratch_folder
 from airflow_provider_seedream.storage.url_policy import without_query
 
 if TYPE_CHECKING:
@@ -88,10 +88,10 @@ def save_images(
 @contextmanager
 def _workers(parallel: int, fetcher: Fetcher) -> Iterator[tuple[ThreadPoolExecutor, Path]]:
     """Threads and a temporary folder; a task that is told to stop does not wait for its downloads."""
-    with tempfile.TemporaryDirectory(prefix="seedream-", ignore_cleanup_errors=True) as folder:
+    with scratch_folder() as folder:
         pool = ThreadPoolExecutor(parallel, thread_name_prefix="seedream-download")
         try:
-            yield pool, Path(folder)
+            yield pool, folder
         except BaseException:
             fetcher.stop()
             raise

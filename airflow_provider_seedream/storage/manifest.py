@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -13,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from airflow_provider_seedream import __version__
 from airflow_provider_seedream.storage.destination import place, read
+from airflow_provider_seedream.storage.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -139,7 +138,7 @@ def write_manifest(manifest: Manifest, path: ObjectStoragePath) -> None:
 
     :raises StorageError: if it cannot be written.
     """
-    with tempfile.TemporaryDirectory(prefix="seedream-") as folder:
-        local = Path(folder) / "manifest.json"
+    with scratch_folder() as folder:
+        local = folder / "manifest.json"
         local.write_text(manifest.to_json(), encoding="utf-8")
         place(local, path)

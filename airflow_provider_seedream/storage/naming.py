@@ -10,6 +10,7 @@ from string import Formatter
 
 from airflow_provider_seedream.apixo.errors import InvalidRequestError, Problem
 from airflow_provider_seedream.apixo.request import shown
+from airflow_provider_seedream.storage.inspection import EXTENSIONS
 
 DEFAULT_TEMPLATE = "{seedream_task_id}-{index}"
 
@@ -18,9 +19,17 @@ MAX_NAME_BYTES = 200
 
 _MAX_ID_CHARACTERS = 64
 _LONGEST_ID = "x" * (_MAX_ID_CHARACTERS + 9)
+_ANY_ID = rf"[A-Za-z0-9_-][A-Za-z0-9._-]{{0,{len(_LONGEST_ID) - 1}}}"
+"""What :func:`safe_id` can return."""
 
-_SPECS = {"seedream_task_id": "", "index": r"(0[1-4])?d?", "ext": ""}
+FINGERPRINT_DIGITS = 16
+"""Hex digits of a request's fingerprint that stand in a name."""
+
+_SPECS = {"seedream_task_id": "", "fingerprint": "", "index": r"(0[1-4])?d?", "ext": ""}
 """The placeholders, each with the format specs that it allows."""
+
+_LONGEST = {"seedream_task_id": _LONGEST_ID, "fingerprint": "f" * FINGERPRINT_DIGITS}
+_NO_FINGERPRINT = "Use {seedream_task_id}; plain URLs, and tasks submitted elsewhere, have no fingerprint."
 
 _EXT = ".{ext}"
 _INDEX = re.compile(r"\{index[^}]*\}")
@@ -32,22 +41,40 @@ _Broken = Iterator[tuple[str, str]]
 """Rules that are broken, each with its remedy."""
 
 
-def check_template(template: object, images: int | None = None) -> None:
+def check_template(template: object, images: int | None = None, *, has_fingerprint: bool = True) -> None:
     """Refuse a file name template that could fail, overwrite or escape later.
 
-    Placeholders are ``{seedream_task_id}``, ``{index}`` (from 1, also as ``{index:02d}``) and ``{ext}`` (only
-    as the ending ``.{ext}``, which is added when it is missing). ``/`` makes sub-folders. A template that
-    still holds Jinja cannot be judged: render it first.
+    Placeholders are ``{seedream_task_id}``, ``{fingerprint}`` (the first 16 hex digits of the request's
+    fingerprint: the same for the same request), ``{index}`` (from 1, also as ``{index:02d}``) and ``{ext}``
+    (only as the ending ``.{ext}``, which is added when it is missing). ``/`` makes sub-folders. A template
+    that still holds Jinja cannot be judged: render it first.
 
     :param template: the template, relative to the destination.
     :param images: the number of images that may come; ``None`` where it is not known.
+    :param has_fingerprint: whether the request behind the images is, or will be, known; plain URLs have none.
     :raises InvalidRequestError: with every broken rule.
     """
-    problems = [
-        Problem("filename", shown(template), rule, remedy) for rule, remedy in _broken_rules(template, images)
-    ]
+    broken = _broken_rules(template, images, has_fingerprint)
+    problems = [Problem("filename", shown(template), rule, remedy) for rule, remedy in broken]
     if problems:
         raise InvalidRequestError(problems)
+
+
+def depends_on_task(template: str) -> bool:
+    """Whether the names of a template that passes :func:`check_template` hold the taskId.
+
+    If not, they are known before the purchase.
+    """
+    return "seedream_task_id" in _placeholders(template)
+
+
+def manifest_patterns(template: str, fingerprint: str) -> list[re.Pattern[str]]:
+    """What the manifests of all tasks under a template are called: one pattern for each part of the path."""
+    anything = "\0"
+    path = _manifest_stem(template).format(seedream_task_id=anything, fingerprint=_short(fingerprint))
+    return [
+        re.compile(_ANY_ID.join(map(re.escape, part.split(anything)))) for part in f"{path}.json".split("/")
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +83,16 @@ class FileNames:
 
     :param template: see :func:`check_template`.
     :param seedream_task_id: the API's taskId; opaque, so it may hold anything.
-    :raises InvalidRequestError: if the template breaks a rule.
+    :param fingerprint: of the request, in hexadecimal; ``None`` where the request is not known.
+    :raises InvalidRequestError: if the template breaks a rule, or needs a fingerprint and there is none.
     """
 
     template: str
     seedream_task_id: str
+    fingerprint: str | None = None
 
     def __post_init__(self) -> None:
-        check_template(self.template)
+        check_template(self.template, has_fingerprint=_is_fingerprint(self.fingerprint))
 
     def image(self, index: int, extension: str) -> str:
         """The name of one image.
@@ -78,8 +107,18 @@ class FileNames:
         """The name of the manifest: ``manifest`` stands where the images have their number, or at the end."""
         return self._fill(_manifest_stem(self.template)) + ".json"
 
+    def possible(self, images: int) -> Iterator[str]:
+        """Every name that a task of so many images may write: the manifest, and each image in each format."""
+        yield self.manifest
+        for index in range(1, images + 1):
+            yield from (self.image(index, extension) for extension in EXTENSIONS.values())
+
     def _fill(self, stem: str, index: int = 0) -> str:
-        return stem.format(seedream_task_id=safe_id(self.seedream_task_id), index=index)
+        return stem.format(
+            seedream_task_id=safe_id(self.seedream_task_id),
+            fingerprint=_short(self.fingerprint or ""),
+            index=index,
+        )
 
 
 def safe_id(seedream_task_id: str) -> str:
@@ -97,6 +136,15 @@ def urls_id(urls: Sequence[str]) -> str:
     return f"urls-{digest[:12]}"
 
 
+def _is_fingerprint(value: object) -> bool:
+    # A result record may come from anywhere, and what it holds becomes part of a path.
+    return isinstance(value, str) and re.fullmatch(rf"[0-9a-f]{{{FINGERPRINT_DIGITS},}}", value) is not None
+
+
+def _short(fingerprint: str) -> str:
+    return fingerprint[:FINGERPRINT_DIGITS]
+
+
 def _stem(template: str) -> str:
     return template.removesuffix(_EXT)
 
@@ -106,7 +154,11 @@ def _manifest_stem(template: str) -> str:
     return stem if replaced else f"{stem}-manifest"
 
 
-def _broken_rules(template: object, images: int | None) -> _Broken:
+def _placeholders(template: str) -> set[str | None]:
+    return {name for _, name, _, _ in Formatter().parse(template)}
+
+
+def _broken_rules(template: object, images: int | None, has_fingerprint: bool) -> _Broken:
     if not isinstance(template, str) or not template:
         yield "must be a non-empty string", f"The default is {DEFAULT_TEMPLATE!r}."
         return
@@ -123,9 +175,11 @@ def _broken_rules(template: object, images: int | None) -> _Broken:
     names = [name for name, _, _ in fields]
     if images is not None and images > 1 and "index" not in names:
         yield f"gives {images} images one name", "Add {index}."
+    if "fingerprint" in names and not has_fingerprint:
+        yield "needs the fingerprint of the request, which is not known of these images", _NO_FINGERPRINT
     if not broken:
         # The manifest's name is never shorter than an image's, and has the same folders.
-        yield from _broken_path(_manifest_stem(template).format(seedream_task_id=_LONGEST_ID) + ".json")
+        yield from _broken_path(_manifest_stem(template).format(**_LONGEST) + ".json")
 
 
 def _broken_placeholders(template: str, fields: list[tuple[str | None, str | None, str | None]]) -> _Broken:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,6 @@ from airflow_provider_seedream.apixo.records import to_iso
 from airflow_provider_seedream.storage.destination import holds, remove, sweep
 from airflow_provider_seedream.storage.fetch import DEFAULT_LIMITS, Fetcher, Limits
 from airflow_provider_seedream.storage.images import DEFAULT_PARALLEL, save_images
-from airflow_provider_seedream.storage.inspection import EXTENSIONS
 from airflow_provider_seedream.storage.manifest import (
     Manifest,
     SavedImage,
@@ -61,7 +60,7 @@ def save_task(
         manifest is written.
     """
     check_template(template, len(urls))
-    names = FileNames(template, task.seedream_task_id)
+    names = FileNames(template, task.seedream_task_id, task.fingerprint)
     manifest_path = destination / names.manifest
     former = read_manifest(manifest_path, log)
     ours = former is not None and former.seedream_task_id == task.seedream_task_id
@@ -72,10 +71,13 @@ def save_task(
         return replace(former, images=_in_order(kept))
 
     def prepare() -> None:
-        sweep(manifest_path.parent, _own_names(names, len(urls)))
-        if former and not ours:
+        sweep(destination, names.possible(len(urls)))
+        if ours:
+            return
+        if former:
             log.info("Replacing the images of task %s", former.seedream_task_id)
-            remove(manifest_path)
+        # One that cannot be read goes, too: it may be a later version's promise.
+        remove(manifest_path)
 
     with Fetcher(trusted_origin=trusted_origin, limits=limits, log=log) as fetcher:
         fetched = save_images(
@@ -113,10 +115,3 @@ def intact_images(
 
 def _in_order(images: dict[int, SavedImage]) -> tuple[SavedImage, ...]:
     return tuple(images[index] for index in sorted(images))
-
-
-def _own_names(names: FileNames, count: int) -> Iterator[str]:
-    """The last parts of every name that this task may write."""
-    own = [names.image(index, ending) for index in range(1, count + 1) for ending in EXTENSIONS.values()]
-    for name in [names.manifest, *own]:
-        yield name.rpartition("/")[2]

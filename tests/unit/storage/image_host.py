@@ -209,14 +209,19 @@ def wrong_part(start: int) -> Fault:
     return fault
 
 
-def stall(after: int, until: threading.Event) -> Fault:
-    """Send a part of the body, then nothing until the event."""
+def stall(after: int, until: threading.Event, reached: threading.Event | None = None) -> Fault:
+    """Send a part of the body, then nothing until the event.
+
+    :param reached: set when the part is sent.
+    """
 
     def fault(handler: Handler, resource: Resource) -> None:
         handler.send_response(200)
         handler.finish_headers(resource, len(resource.body))
         handler.wfile.write(resource.body[:after])
         handler.wfile.flush()
+        if reached:
+            reached.set()
         until.wait(30)
         handler.hang_up()
 

@@ -8,6 +8,7 @@ import resource
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_seedream.apixo.errors import DestinationError
 from airflow_provider_seedream.storage.destination import (
+    Entry,
     check_writable,
+    entries,
     holds,
     place,
     read,
@@ -30,6 +33,8 @@ from airflow_provider_seedream.storage.destination import (
 from airflow_provider_seedream.storage.errors import StorageError
 
 from .conftest import everything, visible
+
+SEVEN = datetime.fromtimestamp(7, UTC)
 
 
 @pytest.fixture
@@ -281,8 +286,37 @@ class TestLeftoversOfAKilledWorkerAreSweptUp:
         sweep(destination, ["hero-1.png", "hero-2.png"])
         assert everything(destination) == kept
 
+    def test_probes_that_nobody_waits_for_go_too(self, folder: ObjectStoragePath) -> None:
+        digits = "0123456789abcdef"
+        probe = f".seedream-probe-{digits}"
+        Path(folder.path).mkdir()
+        for name in (probe, f".{probe}.part-{digits}", f".seedream-probe-{digits[::-1]}"):
+            (Path(folder.path) / name).write_bytes(b"x")
+        for name in (probe, f".{probe}.part-{digits}"):
+            os.utime(Path(folder.path) / name, (1e9, 1e9))
+        sweep(folder, ["sub/hero-1.png"])
+        assert everything(folder) == {f".seedream-probe-{digits[::-1]}"}
+
     def test_a_missing_folder_is_no_failure(self, destination: ObjectStoragePath) -> None:
         sweep(destination, ["hero-1.png"])
+
+
+class TestAListingIsReadAsEveryStoreWritesIt:
+    @pytest.mark.parametrize(
+        ("info", "entry"),
+        [
+            ({"name": "/d/a", "type": "file", "mtime": 5.5, "created": 9.0}, Entry("a", False, 5.5)),
+            ({"name": "/d/sub/", "type": "directory", "LastModified": None}, Entry("sub", True, 0)),
+            ({"name": "b/k", "type": "file", "LastModified": SEVEN}, Entry("k", False, 7)),
+            ({"name": "b/k", "type": "file", "last_modified": SEVEN}, Entry("k", False, 7)),
+            ({"name": "k", "type": "file", "mtime": "yesterday", "created": 3}, Entry("k", False, 3)),
+        ],
+    )
+    def test_name_kind_and_time(self, info: dict[str, Any], entry: Entry) -> None:
+        assert Entry.of(info) == entry
+
+    def test_a_missing_folder_is_empty(self, destination: ObjectStoragePath) -> None:
+        assert entries(destination / "nothing") == []
 
 
 class TestReadingBack:

@@ -10,11 +10,17 @@ from airflow_provider_seedream.storage.naming import (
     MAX_NAME_BYTES,
     FileNames,
     check_template,
+    depends_on_task,
+    manifest_patterns,
 )
 
+FINGERPRINT = "0123456789abcdef" * 4
 
-def names(template: str = DEFAULT_TEMPLATE, task_id: str = "task_123") -> FileNames:
-    return FileNames(template, task_id)
+
+def names(
+    template: str = DEFAULT_TEMPLATE, task_id: str = "task_123", fingerprint: str | None = FINGERPRINT
+) -> FileNames:
+    return FileNames(template, task_id, fingerprint)
 
 
 class TestNamesSayWhichImageOfWhichTask:
@@ -30,6 +36,7 @@ class TestNamesSayWhichImageOfWhichTask:
                 "Kaffee & Kuchen 2026-11-22T06:00:00+00:00 2.png",
             ),
             ("hero", "hero.png"),
+            ("{fingerprint}/{index}", "0123456789abcdef/2.png"),
         ],
     )
     def test_the_template_is_filled_and_the_true_extension_added(self, template: str, name: str) -> None:
@@ -49,10 +56,71 @@ class TestTheManifestStandsBesideItsImages:
             ("{index}", "manifest.json"),
             ("hero", "hero-manifest.json"),
             ("{seedream_task_id}/{index}", "task_123/manifest.json"),
+            ("hero-{fingerprint}-{index}", "hero-0123456789abcdef-manifest.json"),
         ],
     )
     def test_one_name_for_the_whole_group(self, template: str, name: str) -> None:
         assert names(template).manifest == name
+
+
+class TestNamesAreKnownBeforeThePurchase:
+    @pytest.mark.parametrize(
+        ("template", "depends"),
+        [
+            ("hero-{index}", False),
+            ("{fingerprint}/{index}", False),
+            (DEFAULT_TEMPLATE, True),
+            ("{seedream_task_id:}/{index}", True),
+        ],
+    )
+    def test_unless_they_hold_the_task_id(self, template: str, depends: bool) -> None:
+        assert depends_on_task(template) is depends
+
+    def test_all_that_a_task_may_write(self) -> None:
+        assert set(names("{index}/hero").possible(2)) == {
+            "manifest/hero.json",
+            *(f"{index}/hero.{ending}" for index in (1, 2) for ending in ("png", "jpg", "webp")),
+        }
+
+
+class TestManifestsOfAllTasksAreRecognised:
+    @pytest.mark.parametrize(
+        "template", [DEFAULT_TEMPLATE, "a+b {seedream_task_id}.{fingerprint}/x{seedream_task_id}{index}"]
+    )
+    @given(st.text(max_size=100) | st.sampled_from(["..", "task_1", "a" * 999]))
+    def test_whatever_their_ids(self, template: str, task_id: str) -> None:
+        parts = names(template, task_id).manifest.split("/")
+        patterns = manifest_patterns(template, FINGERPRINT)
+        assert len(patterns) == len(parts)
+        assert all(pattern.fullmatch(part) for pattern, part in zip(patterns, parts, strict=True))
+
+    @pytest.mark.parametrize(
+        ("template", "other"),
+        [
+            (DEFAULT_TEMPLATE, "task_1-1.json"),
+            (DEFAULT_TEMPLATE, ".task_1-manifest.json"),
+            (DEFAULT_TEMPLATE, "-manifest.json"),
+            (DEFAULT_TEMPLATE, "sub/task_1-manifest.json"),
+            ("a.b-" + DEFAULT_TEMPLATE, "axb-task_1-manifest.json"),
+            ("{fingerprint}-" + DEFAULT_TEMPLATE, "ffffffffffffffff-task_1-manifest.json"),
+        ],
+    )
+    def test_and_nothing_else_is(self, template: str, other: str) -> None:
+        (pattern,) = manifest_patterns(template, FINGERPRINT)
+        assert not pattern.fullmatch(other)
+
+
+class TestAFingerprintInANameMustBeOne:
+    @pytest.mark.parametrize("fingerprint", [None, "", "0123456789", "../../../../etc/passwd", "F" * 64])
+    def test_a_template_that_needs_one_is_refused(self, fingerprint: str | None) -> None:
+        with pytest.raises(InvalidRequestError, match=r"needs the fingerprint.* Use \{seedream_task_id\}"):
+            names("{fingerprint}-{index}", fingerprint=fingerprint)
+        assert names(fingerprint=fingerprint).image(1, "png") == "task_123-1.png"
+
+    def test_before_anything_runs_where_it_is_known_that_there_is_none(self) -> None:
+        check_template("{fingerprint}-{index}")
+        with pytest.raises(InvalidRequestError, match="plain URLs"):
+            check_template("{fingerprint}-{index}", has_fingerprint=False)
 
 
 class TestTemplatesAreRefusedBeforeMoneyIsSpent:
@@ -73,6 +141,7 @@ class TestTemplatesAreRefusedBeforeMoneyIsSpent:
             ("{index:3}", "not allowed"),
             ("{index:{ext}}", "doubled brace"),
             ("{seedream_task_id:>50}", "not allowed"),
+            ("{fingerprint:.99}", "not allowed"),
             ("{ext}/{index}", "elsewhere than at its end"),
             ("{{index}}", "doubled brace"),
             ("{{ ds }}-{index}", "Render Jinja first"),
@@ -94,6 +163,7 @@ class TestTemplatesAreRefusedBeforeMoneyIsSpent:
             (" {index}", "space"),
             ("a /{index}", "space"),
             ("x" * 200 + "{index}", "longer than 200 bytes"),
+            ("x" * 180 + "{fingerprint}", "longer than 200 bytes"),
             ("\N{SNOWMAN}" * 70 + "{index}", "longer than 200 bytes"),
             ("hero-{index}.png", "extension follows the bytes"),
             ("hero-{index}.JPEG", "extension follows the bytes"),

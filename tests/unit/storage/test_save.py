@@ -206,6 +206,21 @@ class TestAFixedNameIsRefreshed:
         save(three(host), destination, "task_2", template="hero-{index}")
         assert seen == [False, False, False]
 
+    def test_not_even_one_that_this_version_cannot_read(
+        self, host: ImageHost, save: Save, destination: ObjectStoragePath
+    ) -> None:
+        save(three(host), destination, "task_1", template="hero-{index}")
+        path = destination / "hero-manifest.json"
+        path.fs.pipe_file(path.path, b'{"schema": 99, "pictures": []}')
+        with pytest.raises(ResultExpiredError):
+            save(
+                [host.put("/new.png"), host.origin + "/gone.png"],
+                destination,
+                "task_2",
+                template="hero-{index}",
+            )
+        assert "hero-manifest.json" not in everything(destination)
+
     def test_a_refresh_that_fetches_nothing_leaves_the_old_set_whole(
         self, host: ImageHost, save: Save, destination: ObjectStoragePath
     ) -> None:
@@ -288,6 +303,14 @@ class TestADestinationThatFailsOnTheWay:
         for name in ("task_1-2.png", MANIFEST):
             (Path(folder.path) / f".{name}.part-0123456789abcdef").write_bytes(b"half")
         save(three(host), folder)
+        assert everything(folder) == visible(folder)
+
+    def test_in_every_folder_that_the_template_makes(
+        self, host: ImageHost, save: Save, folder: ObjectStoragePath
+    ) -> None:
+        (Path(folder.path) / "2").mkdir(parents=True)
+        (Path(folder.path) / "2/.hero.png.part-0123456789abcdef").write_bytes(b"half")
+        save(three(host), folder, template="{index}/hero")
         assert everything(folder) == visible(folder)
 
 
