@@ -2,6 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+INSTALLED_FAULTS := $(VENV)/.installed-faults
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
@@ -13,6 +14,11 @@ $(INSTALLED): pyproject.toml dev/constraints-3.3.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed; set PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c dev/constraints-3.3.txt -e '.[dev]'
+	@touch $@
+
+# The S3 server and the Postgres driver of the long tests; nothing else needs them.
+$(INSTALLED_FAULTS): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c dev/constraints-3.3.txt -e '.[dev,faults]'
 	@touch $@
 
 demo: install
@@ -30,7 +36,7 @@ format: install
 test: lint
 	$(BIN)/python -m pytest -m 'not long'
 
-test-long: install
+test-long: $(INSTALLED_FAULTS)
 	$(BIN)/python -m pytest -m long
 
 bench: install

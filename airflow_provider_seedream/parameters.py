@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from decimal import Decimal, InvalidOperation
 from math import isfinite
 from os import PathLike
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_seedream.apixo.errors import DestinationError, InvalidRequestError, Problem
+from airflow_provider_seedream.apixo.errors import (
+    DestinationError,
+    InvalidRequestError,
+    Problem,
+    normalized,
+)
 from airflow_provider_seedream.apixo.request import is_nothing, shown
 from airflow_provider_seedream.storage.location import destination_url
 from airflow_provider_seedream.storage.naming import check_template
@@ -71,6 +77,61 @@ def optional_seconds(
     return None if value is None else seconds(name, value, zero_allowed=zero_allowed)
 
 
+def choice(name: str, value: Any, allowed: Sequence[str]) -> str:
+    """A parameter that takes one of a few words.
+
+    :raises InvalidRequestError: it is another one.
+    """
+    if value not in allowed:
+        rule = f"must be one of {', '.join(map(repr, allowed))}"
+        raise InvalidRequestError([Problem(name, shown(value), rule, "Correct it.")])
+    return str(value)
+
+
+def money(name: str, value: Any) -> Decimal | None:
+    """An amount in USD above 0, as a number or its text; ``None`` stays ``None``.
+
+    :raises InvalidRequestError: it is no such amount.
+    """
+    if value is None:
+        return None
+    try:
+        amount = Decimal("NaN") if isinstance(value, bool) else Decimal(str(value).strip())
+    except InvalidOperation:
+        amount = Decimal("NaN")
+    if not amount.is_finite() or amount <= 0:
+        raise InvalidRequestError([Problem(name, shown(value), "must be USD above 0", "Correct it.")])
+    return amount
+
+
+def count_of_images(name: str, value: Any, at_most: int) -> int:
+    """A whole number of images from 1 on.
+
+    :raises InvalidRequestError: it is none, or more than are ordered.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= at_most:
+        rule = f"must be a whole number from 1 to {at_most}, the images that are ordered at most"
+        raise InvalidRequestError([Problem(name, shown(value), rule, "Correct it.")])
+    return value
+
+
+def fail_codes(name: str, value: Any) -> frozenset[str] | None:
+    """A collection of the API's failCodes, in the spelling that all pages share; ``None`` stays ``None``.
+
+    :raises InvalidRequestError: it is no collection of strings.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str) or not isinstance(value, Collection) or not all(_is_name(one) for one in value):
+        rule = "must be a list or set of failCodes"
+        raise InvalidRequestError([Problem(name, shown(value), rule, "Pass such as ['Timeout'], or [].")])
+    return frozenset(normalized(one) for one in value)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(normalized(value))
+
+
 def check_destination(destination: Any) -> None:
     """Check a destination, unless it is a template.
 
@@ -86,14 +147,15 @@ def check_destination(destination: Any) -> None:
         raise InvalidRequestError([problem]) from None
 
 
-def check_filename(filename: str, images: int | None = None) -> None:
+def check_filename(filename: str, images: int | None = None, *, has_fingerprint: bool = True) -> None:
     """Check a template of file names, unless it is a Jinja template first.
 
     :param images: the number of images that may come, where it is known.
+    :param has_fingerprint: whether the request behind the images is, or will be, known.
     :raises InvalidRequestError: it breaks a rule.
     """
     if not is_templated(filename):
-        check_template(filename, images)
+        check_template(filename, images, has_fingerprint=has_fingerprint)
 
 
 def _in_range(number: float, zero_allowed: bool) -> bool:

@@ -1,24 +1,33 @@
-"""Saves a result from an Airflow task: the target opened early, then images, manifest and asset facts."""
+"""Saves a result from an Airflow task, or finds it saved: target, images, manifest and asset facts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import Asset, ObjectStoragePath
 
-from airflow_provider_seedream.apixo.errors import ConnectionConfigError, InvalidRequestError, Problem
+from airflow_provider_seedream.apixo.errors import (
+    ConnectionConfigError,
+    InvalidRequestError,
+    OccupiedError,
+    Problem,
+)
+from airflow_provider_seedream.apixo.records import Submission, from_iso, result_record
 from airflow_provider_seedream.apixo.request import is_nothing
+from airflow_provider_seedream.apixo.task import SUCCESS, TaskStatus
 from airflow_provider_seedream.storage.destination import check_writable, resolve_destination
-from airflow_provider_seedream.storage.manifest import TaskRecord
+from airflow_provider_seedream.storage.manifest import Manifest, TaskRecord
 from airflow_provider_seedream.storage.naming import FileNames, check_template
+from airflow_provider_seedream.storage.reuse import find_finished, find_occupant
 from airflow_provider_seedream.storage.save import save_task
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_seedream.apixo.request import GenerateRequest
     from airflow_provider_seedream.hooks.seedream import SeedreamHook
 
 
@@ -35,11 +44,17 @@ class Target:
 
 
 def open_target(
-    destination: Any, storage_conn_id: str | None, filename: str, images: int | None = None
+    destination: Any,
+    storage_conn_id: str | None,
+    filename: str,
+    images: int | None = None,
+    *,
+    has_fingerprint: bool = True,
 ) -> Target:
     """Open the destination and prove that it can be written, before money is spent or bytes are fetched.
 
     :param images: the number of images that may come, which the file name template must tell apart.
+    :param has_fingerprint: whether the request behind the images is known.
     :raises DestinationError: it cannot be used.
     :raises InvalidRequestError: the file name template breaks a rule.
     """
@@ -47,7 +62,7 @@ def open_target(
         raise InvalidRequestError(
             [Problem("filename", repr(filename), "is empty", "Leave it out or name it.")]
         )
-    check_template(filename, images)
+    check_template(filename, images, has_fingerprint=has_fingerprint)
     folder = resolve_destination(destination, storage_conn_id)
     check_writable(folder)
     return Target(folder, filename)
@@ -70,14 +85,60 @@ def save(result: Mapping[str, Any], target: Target, hook: SeedreamHook, context:
         trusted_origin=_trusted_origin(hook),
         log=hook.log,
     )
-    names = FileNames(target.filename, manifest.seedream_task_id)
-    saved = {
+    saved = _what_is_saved(manifest, target)
+    _tell_outlets(context, {**saved, "cost_usd": manifest.cost_usd})
+    return {**result, **saved}
+
+
+def find_saved(
+    request: GenerateRequest, target: Target, min_images: int, hook: SeedreamHook, context: Context
+) -> dict[str, Any] | None:
+    """The result of the very same request that lies at the target already, intact; it costs nothing.
+
+    :param request: as it would be sent, routing included.
+    :param min_images: an earlier result with fewer images is no result.
+    :returns: what :func:`save` returns, with ``reused`` true and all money 0; ``None`` if there is none.
+    """
+    manifest = find_finished(
+        target.folder, target.filename, request.fingerprint, min_images=min_images, log=hook.log
+    )
+    if manifest is None:
+        return None
+    hook.log.info("Reusing the images of task %s; nothing is bought.", manifest.seedream_task_id)
+    saved = _what_is_saved(manifest, target)
+    _tell_outlets(context, {**saved, "cost_usd": 0.0})
+    price = hook.account.price_per_image
+    created = from_iso(manifest.created_at)
+    submission = replace(
+        Submission.of(request, manifest.seedream_task_id, price_per_image=price, now=0.0),
+        submitted_at=created,
+    )
+    urls = tuple(image.url for image in manifest.images)
+    completed = from_iso(manifest.completed_at)
+    status = TaskStatus(manifest.seedream_task_id, SUCCESS, urls, created_at=created, completed_at=completed)
+    nothing = {"charged_usd": 0.0, "cost_usd": 0.0, "refunded_usd": 0.0, "reused": True}
+    return {**result_record((submission, status)), **nothing, **saved}
+
+
+def check_unoccupied(request: GenerateRequest, target: Target, hook: SeedreamHook) -> None:
+    """Refuse a target that holds what the request's images would repeat or overwrite.
+
+    :raises OccupiedError: naming the file.
+    """
+    occupant = find_occupant(
+        target.folder, target.filename, request.fingerprint, images=request.max_images, log=hook.log
+    )
+    if occupant:
+        raise OccupiedError(occupant)
+
+
+def _what_is_saved(manifest: Manifest, target: Target) -> dict[str, Any]:
+    names = FileNames(target.filename, manifest.seedream_task_id, manifest.fingerprint)
+    return {
         "destination": str(target.folder),
         "manifest": str(target.folder / names.manifest),
         "images": [asdict(image) for image in manifest.images],
     }
-    _tell_outlets(context, {**saved, "cost_usd": manifest.cost_usd})
-    return {**result, **saved}
 
 
 def _task_record(result: Mapping[str, Any], context: Context) -> TaskRecord:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
@@ -17,24 +17,23 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_seedream.apixo.errors import (
-    Cause,
-    Kind,
-    LookFailedError,
+    InterruptedJobError,
     NotFinishedError,
-    PaidTaskError,
     SeedreamError,
     TaskFailedError,
 )
+from airflow_provider_seedream.apixo.last_words import last_words
 from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, Pace
 from airflow_provider_seedream.apixo.records import Submission, result_record
 from airflow_provider_seedream.apixo.task import TaskStatus
 from airflow_provider_seedream.apixo.verdict import Verdict, task_failed
+from airflow_provider_seedream.metrics import count
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_seedream.apixo.request import GenerateRequest
     from airflow_provider_seedream.hooks.seedream import SeedreamHook
+    from airflow_provider_seedream.purchasing import Purchases
 
 SUBMISSION_KEY = "submission"
 """XCom key of :meth:`Submission.to_json`, pushed as soon as the API has accepted the task."""
@@ -44,6 +43,9 @@ DEFERRAL_FAILED = "__fail__"
 
 BACKSTOP_SECONDS = 120
 """Airflow's own deferral timeout comes this much after ours, so that ours tells what happened."""
+
+EXECUTION_MARGIN_SECONDS = 5.0
+"""Our wait ends this much before ``execution_timeout``, or a tenth of it where that is less."""
 
 DEFAULT_MIN_DEFERRAL_SECONDS = 6.0
 
@@ -60,41 +62,38 @@ def hopeless_failures_end_the_task() -> Iterator[None]:
 
 
 @contextmanager
-def nothing_is_bought_again(seedream_task_id: str) -> Iterator[None]:
-    """For what follows a purchase in the same Airflow task, where a retry would start with buying again.
+def failures_explained(purchases: Purchases) -> Iterator[None]:
+    """For what buys: every failure ends with what is charged and what a retry does.
 
-    A task that APIXO reports as failed is refunded, so that may be retried; all else ends the Airflow task.
-
-    :raises PaidTaskError: says how the job can be finished at no cost.
+    A failure that no retry can help, or that a retry would pay for again, becomes one that Airflow does not
+    retry.
     """
     try:
         yield
-    except TaskFailedError:
-        raise
+    except SeedreamError as error:
+        explained = _explained(error, purchases)
+        if explained is error:
+            raise
+        raise explained from error
     except (Exception, AirflowTaskTimeout) as error:
-        raise PaidTaskError(f"{type(error).__name__}: {error}", seedream_task_id) from error
+        if not purchases.bought and not purchases.perhaps_charged:
+            raise
+        failure = InterruptedJobError(f"{type(error).__name__}: {error}")
+        raise _explained(failure, purchases) from error
 
 
-def submit(hook: SeedreamHook, request: GenerateRequest, context: Context) -> Submission:
-    """Submit and record what was bought before anything else happens."""
-    account = hook.account
-    if request.provider is None and account.provider is not None:
-        request = replace(request, provider=account.provider)
-    hook.log.info(
-        "Submitting %d image(s), %s %s, to %s; at most %s USD.",
-        request.max_images,
-        request.resolution,
-        request.mode,
-        request.model,
-        request.max_cost(account.price_per_image),
+def _explained(error: SeedreamError, purchases: Purchases) -> Exception:
+    refunded = isinstance(error, TaskFailedError)
+    unknown = isinstance(error, InterruptedJobError)
+    if not purchases.carries_on and (unknown or (purchases.bought and not refunded)):
+        error.retry_helps = False
+    words = last_words(
+        error, purchases.bought, carries_on=purchases.carries_on, perhaps=purchases.perhaps_charged
     )
-    task_id = hook.submit(request)
-    submission = Submission.of(request, task_id, price_per_image=account.price_per_image, now=time.time())
-    # Logged first: if the record cannot be pushed, the log still has the taskId.
-    hook.log.info("APIXO accepted task %s and pre-charged %s USD.", task_id, submission.charged)
-    with nothing_is_bought_again(task_id):
-        context["ti"].xcom_push(key=SUBMISSION_KEY, value=submission.to_json())
-    return submission
+    if not error.retryable:
+        return AirflowFailException(f"{error} {words}")
+    error.args = (f"{error} {words}",)
+    return error
 
 
 def recorded_submission(context: Context, pushed_by: str, seedream_task_id: str) -> Submission | None:
@@ -115,19 +114,6 @@ def _pushed_records(context: Context, pushed_by: str) -> Iterator[Any]:
         yield ti.xcom_pull(task_ids=pushed_by, key=SUBMISSION_KEY, map_indexes=map_index)
     everywhere = ti.xcom_pull(task_ids=pushed_by, key=SUBMISSION_KEY)
     yield from everywhere if isinstance(everywhere, list) else [everywhere]
-
-
-def own_submission(context: Context) -> Submission:
-    """The record that this very task pushed before it deferred.
-
-    :raises LookFailedError: it is gone.
-    """
-    ti = context["ti"]
-    record = ti.xcom_pull(task_ids=ti.task_id, key=SUBMISSION_KEY, map_indexes=ti.map_index)
-    if isinstance(record, Mapping):
-        return Submission.from_json(record)
-    cause = Cause(Kind.AMBIGUOUS, "The record is gone", "The taskId is in the log of this task.")
-    raise LookFailedError(f"What was submitted is no longer in XCom. {cause.remedy}", cause)
 
 
 def foreign_submission(
@@ -165,10 +151,34 @@ def min_deferral_seconds() -> float:
     return float(conf.getfloat("seedream", "min_deferral_seconds", fallback=DEFAULT_MIN_DEFERRAL_SECONDS))
 
 
+def wait_until(context: Context, operator: BaseOperator, timeout: float) -> float:
+    """Epoch seconds at which a wait ends that begins now.
+
+    Airflow 3.1-3.3 do not enforce ``execution_timeout`` while a task is deferred, so it is done here. It
+    counts from the start of the try, which Airflow keeps across deferrals, and ends a little earlier, so
+    that our error tells what happened.
+
+    :param timeout: seconds from now.
+    """
+    now = time.time()
+    if operator.execution_timeout is None:
+        return now + timeout
+    started = getattr(context["ti"], "start_date", None)
+    begin = started.timestamp() if isinstance(started, datetime) else now
+    allowed = operator.execution_timeout.total_seconds()
+    limit = begin + allowed - min(EXECUTION_MARGIN_SECONDS, allowed / 10)
+    if limit < now + timeout:
+        operator.log.info("execution_timeout leaves %.0f s to wait for the result.", max(0.0, limit - now))
+    return min(now + timeout, limit)
+
+
 def defer_until_finished(
-    operator: BaseOperator, submission: Submission, pace: Pace, *, deadline: float, conn_id: str
+    operator: BaseOperator, submissions: Sequence[Submission], pace: Pace, *, deadline: float, conn_id: str
 ) -> NoReturn:
-    """Free the worker slot; ``operator.execute_complete`` is called with the trigger's event."""
+    """Free the worker slot; ``operator.execute_complete`` is called with the trigger's event.
+
+    :param submissions: of one model; the pace is that of the last, which is the youngest.
+    """
     # airflow.triggers costs some 80 ms to import, which every parsing of a DAG would pay.
     from airflow_provider_seedream.triggers.seedream import SeedreamTaskTrigger
 
@@ -176,14 +186,14 @@ def defer_until_finished(
     dwell = min_deferral_seconds()
     operator.defer(
         trigger=SeedreamTaskTrigger(
-            seedream_task_ids=[submission.seedream_task_id],
+            seedream_task_ids=[submission.seedream_task_id for submission in submissions],
             deadline=deadline,
             first_look=pace.first_look,
             interval_low=pace.interval_low,
             interval_high=pace.interval_high,
-            created_at=submission.submitted_at,
+            created_at=submissions[-1].submitted_at,
             not_before=now + dwell,
-            model=submission.model,
+            model=submissions[-1].model,
             seedream_conn_id=conn_id,
         ),
         method_name="execute_complete",
@@ -191,18 +201,21 @@ def defer_until_finished(
     )
 
 
-def wait(hook: SeedreamHook, submission: Submission, pace: Pace, *, deadline: float) -> Verdict:
-    """Watch a task to its end, holding the worker slot."""
-    watch = hook.start_watch(
-        submission.seedream_task_id, pace, created_at=submission.submitted_at, deadline=deadline
-    )
-    hook.watch([watch], submission.model)
-    return Verdict.of(watch)
+def wait(
+    hook: SeedreamHook, submissions: Sequence[Submission], pace: Pace, *, deadline: float
+) -> dict[str, Verdict]:
+    """Watch tasks of one model to their end, holding the worker slot; the verdicts by taskId."""
+    watches = [
+        hook.start_watch(one.seedream_task_id, pace, created_at=one.submitted_at, deadline=deadline)
+        for one in submissions
+    ]
+    hook.watch(watches, submissions[-1].model)
+    return {watch.task_id: Verdict.of(watch) for watch in watches}
 
 
 def look_after_failed_deferral(
-    hook: SeedreamHook, submission: Submission, failure: Mapping[str, Any] | None
-) -> Verdict:
+    hook: SeedreamHook, submissions: Sequence[Submission], failure: Mapping[str, Any] | None
+) -> dict[str, Verdict]:
     """One last look, for a task whose trigger was lost or ended by Airflow's own timeout.
 
     :param failure: Airflow's ``error`` and ``traceback``.
@@ -211,41 +224,37 @@ def look_after_failed_deferral(
     hook.log.warning(
         "%s. %s", reason.get("error", "The trigger failed"), "\n".join(reason.get("traceback") or [])
     )
-    return wait(hook, submission, submission.pace, deadline=time.time())
+    return wait(hook, submissions, submissions[-1].pace, deadline=time.time())
 
 
-def verdict_of(event: Mapping[str, Any]) -> Verdict:
-    """The verdict in an event of a trigger that watched one task."""
-    return Verdict.from_json(event["verdicts"][0])
+def verdicts_of(event: Mapping[str, Any]) -> dict[str, Verdict]:
+    """The verdicts in a trigger's event, by taskId."""
+    verdicts = [Verdict.from_json(one) for one in event["verdicts"]]
+    return {verdict.task_id: verdict for verdict in verdicts}
 
 
-def conclude(submission: Submission, verdict: Verdict, *, retry_submits: bool) -> dict[str, Any]:
-    """The result record of a task that delivered.
+def conclude(submission: Submission, verdict: Verdict) -> dict[str, Any]:
+    """The result record of a task that this Airflow task only watched, and that delivered.
 
-    :param retry_submits: whether a retry of the Airflow task starts with a new submission, as in Generate, or
-        looks at the same task again, as in the sensor.
     :raises ChargedError: it did not deliver; the last words say what a retry does.
     """
     try:
-        return result_record(submission, verdict.success())
+        result = result_record((submission, verdict.success()))
     except SeedreamError as error:
-        failed = isinstance(error, TaskFailedError)
-        if failed and not retry_submits:
-            error.final = True
-        if words := _what_a_retry_does(error, failed=failed, submits=retry_submits):
-            error.args = (f"{error} {words}",)
+        if isinstance(error, TaskFailedError):
+            error.retry_helps = False
+        error.args = (f"{error} {_what_a_retry_does(error)}",)
         raise
+    count(result, looks=verdict.looks)
+    return result
 
 
-def _what_a_retry_does(error: SeedreamError, *, failed: bool, submits: bool) -> str:
-    if not error.cause.retryable:
-        return "A retry cannot help."
-    if failed and submits:
-        return "A retry submits anew, and is charged only if it delivers."
-    if failed:
-        return "A retry would look at the same task; clear the submitting task to submit again."
-    # What Generate has paid for ends in PaidTaskError, which has its own last words.
-    return "" if submits else "A retry looks at the same task again and buys nothing."
+def _what_a_retry_does(error: SeedreamError) -> str:
+    if error.retryable:
+        return "Retry: looks at the same task again, and buys nothing."
+    if isinstance(error, TaskFailedError) and error.cause.retryable:
+        return "Retry: none, it would look at the same task; clear the submitting task to submit again."
+    return "Retry: none, it could not help."
 
 
 def conclude_finished(submission: Submission, status: TaskStatus) -> dict[str, Any]:
@@ -259,6 +268,6 @@ def conclude_finished(submission: Submission, status: TaskStatus) -> dict[str, A
     if not status.succeeded:
         error = task_failed(status)
         # A failed task stays failed, however often it is looked at.
-        error.final = True
+        error.retry_helps = False
         raise error
-    return result_record(submission, status)
+    return result_record((submission, status))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import Enum
 
 _CHANGE_CONTENT = "Change the prompt or the reference images."
@@ -68,8 +69,8 @@ class SeedreamError(Exception):
     :param cause: meaning, remedy and whether a retry can help.
     """
 
-    final: bool = False
-    """Set where a retry of what failed would not repeat the cause's step, so that it cannot help."""
+    retry_helps: bool | None = None
+    """Set where the situation decides whether a retry can help, and not the cause alone."""
 
     def __init__(self, message: str, cause: Cause) -> None:
         super().__init__(message)
@@ -78,7 +79,7 @@ class SeedreamError(Exception):
     @property
     def retryable(self) -> bool:
         """Whether a retry can help."""
-        return self.cause.retryable and not self.final
+        return self.cause.retryable if self.retry_helps is None else self.retry_helps
 
 
 class NotChargedError(SeedreamError):
@@ -161,23 +162,96 @@ class DestinationError(NotChargedError):
         super().__init__(f"{message} {remedy}", Cause(kind, message, remedy))
 
 
+class BudgetError(NotChargedError):
+    """The submission would cost more than ``max_cost`` allows.
+
+    :param needed: USD that it would have taken in all.
+    :param limit: USD that are allowed.
+    """
+
+    def __init__(self, needed: Decimal, limit: Decimal, already_spent: Decimal) -> None:
+        before = f", {already_spent} USD of them for what was bought before" if already_spent else ""
+        remedy = "Raise max_cost, or order fewer images."
+        super().__init__(
+            f"max_cost={limit} USD does not cover the submission, which takes it to {needed} USD{before}; "
+            f"it was not sent. {remedy}",
+            Cause(Kind.INPUT, "The budget does not cover the submission", remedy),
+        )
+
+
+class BalanceError(NotChargedError):
+    """The key's balance does not cover the submission, which was not sent.
+
+    :param needed: USD of its pre-charge.
+    :param balance: USD that are left.
+    """
+
+    def __init__(self, needed: Decimal, balance: Decimal) -> None:
+        super().__init__(
+            f"The balance of {balance} USD does not cover the pre-charge of {needed} USD; "
+            f"the submission was not sent. {HTTP_CAUSES[402].remedy}",
+            HTTP_CAUSES[402],
+        )
+
+
+class RecordError(NotChargedError):
+    """What this Airflow task has bought before cannot be read or written, so it buys nothing.
+
+    :param retryable: whether the store may merely be out of reach for now.
+    """
+
+    def __init__(self, message: str, remedy: str, *, retryable: bool) -> None:
+        kind = Kind.TRANSIENT if retryable else Kind.AMBIGUOUS
+        super().__init__(f"{message} {remedy}", Cause(kind, message, remedy))
+
+
+class OccupiedError(NotChargedError):
+    """``if_exists="fail"``, and the destination already holds such images.
+
+    :param what: the file that is in the way.
+    """
+
+    def __init__(self, what: str) -> None:
+        remedy = "Use another destination or filename, or if_exists='reuse' or 'replace'."
+        message = f"The destination already holds {what}, and if_exists is 'fail'; nothing was bought."
+        super().__init__(f"{message} {remedy}", Cause(Kind.INPUT, message, remedy))
+
+
 # --- after money was spent, or may have been ---------------------------------------------------------
 
 
 class AmbiguousSubmitError(ChargedError):
-    """The answer to a submission was lost or unreadable: it may have been accepted and charged."""
+    """The answer to a submission was lost or unreadable: it may have been accepted and charged.
 
-    def __init__(self, detail: str) -> None:
+    :param detail: what happened to the answer.
+    :param before: USD on the key before the submission, where it could be read.
+    :param after: USD on the key afterwards, where it could be read.
+    """
+
+    def __init__(self, detail: str, before: Decimal | None = None, after: Decimal | None = None) -> None:
+        self.detail = detail
+        self.before = before
+        self.after = after
         cause = Cause(
             Kind.AMBIGUOUS,
             "The answer to the submission was lost",
             "Compare the balance of your APIXO account before submitting again.",
         )
+        lost = f"its answer was lost: {detail.rstrip('.')}."
         super().__init__(
-            f"APIXO may have accepted and charged this submission, but its answer was lost: {detail}. "
-            f"It is not sent again by itself. {cause.remedy}",
+            f"APIXO may have accepted and charged this submission, but {lost} "
+            f"{_balances(before, after)} {cause.remedy}",
             cause,
         )
+
+    def with_balances(self, before: Decimal | None, after: Decimal | None) -> AmbiguousSubmitError:
+        """The same error, telling the balance before and after."""
+        return type(self)(self.detail, before, after)
+
+
+def _balances(before: Decimal | None, after: Decimal | None) -> str:
+    shown = [f"{amount} USD" if amount is not None else "not known" for amount in (before, after)]
+    return f"Balance before: {shown[0]}; after: {shown[1]} (whatever else uses the key changes it, too)."
 
 
 class LookFailedError(ChargedError):
@@ -230,20 +304,31 @@ class NotFinishedError(ChargedError):
         )
 
 
-class PaidTaskError(ChargedError):
-    """Images are paid for, but this Airflow task could not finish the job; buying again would not help.
+class InterruptedJobError(ChargedError):
+    """Something that this provider did not foresee ended the job after images were bought.
 
-    :param reason: what went wrong.
-    :param seedream_task_id: with which the job can be finished at no cost.
+    :param reason: what it was.
     """
 
-    def __init__(self, reason: str, seedream_task_id: str) -> None:
-        remedy = (
-            f"Task {seedream_task_id} is paid for: SeedreamTaskSensor and SeedreamDownloadOperator with "
-            f"seedream_task_id={seedream_task_id!r} finish the job at no cost."
-        )
-        cause = Cause(Kind.AMBIGUOUS, "The task was paid for, but not finished", remedy)
-        super().__init__(f"{reason} {remedy} A retry would buy again, so this task is not retried.", cause)
+    def __init__(self, reason: str) -> None:
+        cause = Cause(Kind.UNKNOWN, "The job was interrupted after the purchase", "See the log.")
+        super().__init__(f"The job was interrupted after the purchase: {reason}", cause)
+
+
+class TooFewImagesError(ChargedError):
+    """Fewer images came than ``min_images``; those that came are saved and paid for.
+
+    :param delivered: number of images.
+    :param wanted: ``min_images``.
+    :param where: the manifest, or ``None`` where nothing was to be saved.
+    """
+
+    def __init__(self, delivered: int, wanted: int, where: str | None) -> None:
+        remedy = "Lower min_images, or use on_partial='top_up'."
+        kept = f"They are saved, see {where}." if where else "Their URLs are in the log."
+        message = f"{delivered} image(s) were delivered, min_images={wanted}. {kept}"
+        # Looking again would find the same images.
+        super().__init__(f"{message} {remedy}", Cause(Kind.INPUT, message, remedy))
 
 
 class DownloadError(ChargedError):
@@ -329,7 +414,7 @@ _BAD_PARAMETERS = Cause(
 )
 
 
-def _normalized(fail_code: str) -> str:
+def normalized(fail_code: str) -> str:
     """Spelling that all pages share: ``Upload error``, ``UploadError`` and ``UPLOAD_ERROR`` are one code."""
     return re.sub(r"[^a-z0-9]", "", fail_code.lower())
 
@@ -374,7 +459,7 @@ _FAIL_CAUSES: Mapping[str, Cause] = {
     "GENERATION_FAILED": Cause(Kind.TRANSIENT, "The generation failed", _SUPPORT),
     "INSUFFICIENT_CREDITS": HTTP_CAUSES[402],
 }
-FAIL_CAUSES: Mapping[str, Cause] = {_normalized(code): cause for code, cause in _FAIL_CAUSES.items()}
+FAIL_CAUSES: Mapping[str, Cause] = {normalized(code): cause for code, cause in _FAIL_CAUSES.items()}
 """Every failCode that a page of the vendor names, under its normalized spelling."""
 
 _FAIL_RULES: Sequence[tuple[str, Cause]] = (
@@ -397,7 +482,7 @@ def fail_cause(fail_code: str | None) -> Cause:
     words of passing faults (``timeout``, ``unavailable``, ``internal``, ...), words of bad input
     (``invalid``, ``unsupported``, ...). What is left is unknown and may be retried.
     """
-    code = _normalized(fail_code or "")
+    code = normalized(fail_code or "")
     if code in FAIL_CAUSES:
         return FAIL_CAUSES[code]
     for pattern, cause in _FAIL_RULES:

@@ -31,12 +31,28 @@ from airflow_provider_seedream.apixo.errors import (
 from airflow_provider_seedream.apixo.pace import MAX_BACKOFF, Watch, backoff
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.apixo.task import TaskStatus
+from airflow_provider_seedream.apixo.text import plain
 
 MAX_ATTEMPTS = 4
 """How often one call is sent at most."""
 
 REPEATABLE_REFUSALS = frozenset({429, 500, 502, 503, 504})
 """Codes after which a submission is repeated, when APIXO itself sent them: it then bought nothing."""
+
+MAX_RETRY_AFTER = 24 * 3600.0
+"""Seconds; an API that asks for more is taken to ask for this."""
+
+MAX_CODE = 99_999
+"""A body whose ``code`` is further from zero is not APIXO's."""
+
+MAX_TASK_ID = 500
+"""Characters of a taskId; the ones that were seen have 13 and 32."""
+
+_WORDS = 500
+"""Characters of each of the vendor's sentences that go into a message."""
+
+_MAX_AMOUNT_DIGITS = 12
+_MAX_AMOUNT_CHARACTERS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +119,8 @@ class Luck:
     uniform: Callable[[float, float], float] = random.uniform
 
 
+_BALANCE = Send("GET", "/apikeys/current-balance")
+
 # --- the three calls ---------------------------------------------------------------------------------
 
 
@@ -128,6 +146,28 @@ def submit(request: GenerateRequest, *, luck: Luck, report: Report) -> Steps[str
     )
 
 
+def submit_audited(
+    request: GenerateRequest, *, before: Decimal | None = None, luck: Luck, report: Report
+) -> Steps[str]:
+    """As :func:`submit`; where the answer is lost, the error tells the balance before and after.
+
+    :param before: the balance in USD where it was just read; else it is read now.
+    """
+    before = (yield from glance_at_balance(luck=luck)) if before is None else before
+    try:
+        return (yield from submit(request, luck=luck, report=report))
+    except AmbiguousSubmitError as error:
+        after = yield from glance_at_balance(luck=luck)
+        raise error.with_balances(before, after) from None
+
+
+def glance_at_balance(*, luck: Luck) -> Steps[Decimal | None]:
+    """The balance in USD, asked for once; ``None`` where it cannot be read."""
+    answer = yield _BALANCE
+    amount = read_balance(_expect(answer), luck.now())
+    return None if isinstance(amount, SeedreamError) else amount
+
+
 def status(task_id: str, model: str, *, luck: Luck, report: Report) -> Steps[TaskStatus]:
     """Read a task's status, with retries.
 
@@ -144,10 +184,9 @@ def balance(*, luck: Luck, report: Report) -> Steps[Decimal]:
     :raises NotDeliveredError: the API could not be reached.
     :raises RefusedError: the API refused or its answer could not be read.
     """
-    send = Send("GET", "/apikeys/current-balance")
     return (
         yield from _repeat(
-            send, lambda answer: read_balance(answer, luck.now()), _look_may_be_repeated, luck, report
+            _BALANCE, lambda answer: read_balance(answer, luck.now()), _look_may_be_repeated, luck, report
         )
     )
 
@@ -254,9 +293,9 @@ def read_envelope(reply: Reply) -> Envelope | None:
     except (ValueError, RecursionError):
         return None
     code = body.get("code") if isinstance(body, dict) else None
-    if isinstance(code, bool) or not isinstance(code, int):
+    if isinstance(code, bool) or not isinstance(code, int) or abs(code) > MAX_CODE:
         return None
-    return Envelope(code, str(body.get("message") or "")[:500], body.get("data"))
+    return Envelope(code, plain(body.get("message") or "", _WORDS), body.get("data"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,12 +319,12 @@ def read_refusal(reply: Reply, envelope: Envelope | None, now: float) -> Refusal
     code = envelope.code if answered and envelope else reply.status
     data = envelope.data if envelope and isinstance(envelope.data, Mapping) else {}
     fail_code = data.get("failCode")
-    words = [str(part)[:500] for part in (data.get("error"), fail_code, data.get("failMsg")) if part]
+    words = [plain(part, _WORDS) for part in (data.get("error"), fail_code, data.get("failMsg")) if part]
     message = envelope.message if envelope else f"no APIXO answer but {describe_body(reply.body)}"
     return Refusal(
         code=code,
         text=": ".join(part for part in (f"HTTP {reply.status}", message, *words) if part),
-        cause=fail_cause(str(fail_code)) if fail_code else _cause_of(code),
+        cause=fail_cause(plain(fail_code, _WORDS)) if fail_code else _cause_of(code),
         retry_after=retry_after_seconds(reply.headers.get("retry-after"), now),
     )
 
@@ -305,7 +344,7 @@ def read_submission(answer: Reply | Fault, now: float) -> str | SeedreamError:
     refusal = read_refusal(answer, envelope, now)
     task_id = _task_id_in(envelope)
     if refusal is None:
-        return task_id or AmbiguousSubmitError("it was accepted, but the answer holds no taskId")
+        return task_id or AmbiguousSubmitError("it was accepted, but the answer holds no usable taskId")
     if task_id:
         return AmbiguousSubmitError(f"{refusal.text}; it names task {task_id!r}, which can be waited for")
     if not _certainly_refused(answer.status, envelope):
@@ -315,8 +354,10 @@ def read_submission(answer: Reply | Fault, now: float) -> str | SeedreamError:
 
 
 def _task_id_in(envelope: Envelope | None) -> str | None:
+    """A taskId that can be asked for, stored and printed; it is opaque apart from that."""
     task_id = envelope.data.get("taskId") if envelope and isinstance(envelope.data, Mapping) else None
-    return task_id if isinstance(task_id, str) and task_id else None
+    usable = isinstance(task_id, str) and 0 < len(task_id) <= MAX_TASK_ID and task_id.isprintable()
+    return task_id if usable else None
 
 
 def _certainly_refused(http_status: int, envelope: Envelope | None) -> bool:
@@ -366,14 +407,17 @@ def read_balance(answer: Reply | Fault, now: float) -> Decimal | SeedreamError:
 
 
 def _money(value: Any) -> Decimal | None:
-    """A finite amount, exact to the printed digits."""
+    """A finite amount, exact to the printed digits; what no account can hold is none."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
+    text = plain(value)
     try:
-        amount = Decimal(str(value))
+        amount = Decimal(text)
     except InvalidOperation:
         return None
-    return amount if amount.is_finite() else None
+    # Text such as 1e999999999 would fill the memory wherever it is printed.
+    sane = len(text) <= _MAX_AMOUNT_CHARACTERS and abs(amount.adjusted()) < _MAX_AMOUNT_DIGITS
+    return amount if amount.is_finite() and sane else None
 
 
 def retry_after_seconds(header: str | None, now: float) -> float | None:
@@ -384,9 +428,9 @@ def retry_after_seconds(header: str | None, now: float) -> float | None:
     """
     text = (header or "").strip()
     if text.isascii() and text.isdigit():
-        return float(text[:9])
+        return min(float(text), MAX_RETRY_AFTER)
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+        return min(max(0.0, parsedate_to_datetime(text).timestamp() - now), MAX_RETRY_AFTER)
     except (ValueError, TypeError, OverflowError):
         return None
 

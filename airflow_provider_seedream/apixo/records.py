@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -105,30 +105,46 @@ class Submission:
         )
 
 
-def result_record(submission: Submission, status: TaskStatus) -> dict[str, Any]:
-    """The result of a finished task, for XCom.
+def result_record(*purchases: tuple[Submission, TaskStatus]) -> dict[str, Any]:
+    """The result of a finished task, for XCom; of a task and its top-ups, where images were missing.
 
+    :param purchases: the submission and the successful status of each; the top-ups come last.
     :returns: the keys of :meth:`Submission.to_json`, and: ``state``, ``urls`` (list), ``delivered``
         (number of images), ``cost_usd`` (delivered images x unit price), ``refunded_usd`` (``None`` where
         the pre-charge is not known), ``created_at``, ``completed_at`` and ``expires_at`` (ISO 8601, UTC;
-        the vendor promises 15 days, which is advice).
+        the vendor promises 15 days, which is advice), ``top_up_task_ids`` (list), ``reused`` (whether
+        all this was bought earlier, so that nothing was charged this time). Money is the sum of all.
     """
-    delivered = len(status.urls)
-    cost = delivered * submission.price_per_image
-    charged = submission.charged
-    created = status.created_at or submission.submitted_at
-    since = status.completed_at or created
+    (submission, status), *top_ups = purchases
+    urls = [url for _, one in purchases for url in one.urls]
+    cost = sum((len(one.urls) * bought.price_per_image for bought, one in purchases), Decimal(0))
+    charged = _sum_of([bought.charged for bought, _ in purchases])
     return {
         **submission.to_json(),
         "state": status.state,
-        "urls": list(status.urls),
-        "delivered": delivered,
+        "urls": urls,
+        "delivered": len(urls),
+        "charged_usd": _usd(charged),
         "cost_usd": _usd(cost),
         "refunded_usd": None if charged is None else _usd(max(charged - cost, Decimal(0))),
-        "created_at": to_iso(created),
-        "completed_at": to_iso(status.completed_at),
-        "expires_at": to_iso(since + MODELS[submission.model].result_lifetime) if since else None,
+        "created_at": to_iso(status.created_at or submission.submitted_at),
+        "completed_at": to_iso(max((one.completed_at or 0 for _, one in purchases), default=0) or None),
+        "expires_at": to_iso(_expiry(submission, status)),
+        "top_up_task_ids": [bought.seedream_task_id for bought, _ in top_ups],
+        "reused": False,
     }
+
+
+def _expiry(submission: Submission, status: TaskStatus) -> float | None:
+    """Epoch seconds until which the vendor promises to keep the images."""
+    since = status.completed_at or status.created_at or submission.submitted_at
+    return since + MODELS[submission.model].result_lifetime if since else None
+
+
+def _sum_of(amounts: Sequence[Decimal | None]) -> Decimal | None:
+    """The sum, where every amount is known."""
+    known = [amount for amount in amounts if amount is not None]
+    return sum(known, Decimal(0)) if len(known) == len(amounts) else None
 
 
 def _usd(amount: Decimal | None) -> float | None:

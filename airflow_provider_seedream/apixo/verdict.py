@@ -15,6 +15,7 @@ from airflow_provider_seedream.apixo.errors import (
     SeedreamError,
     TaskFailedError,
     fail_cause,
+    normalized,
 )
 from airflow_provider_seedream.apixo.pace import Outcome, Watch
 from airflow_provider_seedream.apixo.task import TaskStatus
@@ -55,6 +56,13 @@ class Verdict:
         )
 
     @classmethod
+    def of_look(cls, status: TaskStatus) -> Verdict | None:
+        """The verdict of a task that was looked at once; ``None`` while it is in progress."""
+        if not status.finished:
+            return None
+        return cls(task_id=status.task_id, outcome=Outcome.FINISHED, looks=1, deadline=0.0, status=status)
+
+    @classmethod
     def broken(cls, task_id: str, problem: str, *, deadline: float, kind: Kind = Kind.UNKNOWN) -> Verdict:
         """The verdict of a watch that could not even look."""
         return cls(
@@ -87,9 +95,10 @@ class Verdict:
             kind=Kind(value.get("kind", Kind.UNKNOWN.value)),
         )
 
-    def success(self) -> TaskStatus:
+    def success(self, retryable_codes: frozenset[str] | None = None) -> TaskStatus:
         """The status of a task that delivered.
 
+        :param retryable_codes: see :func:`task_failed`.
         :raises TaskFailedError: the API reports a failure.
         :raises DeadlineError: the deadline passed first.
         :raises LookFailedError: the status could not be read.
@@ -97,7 +106,7 @@ class Verdict:
         if self.outcome is Outcome.FINISHED and self.status is not None:
             if self.status.succeeded:
                 return self.status
-            raise task_failed(self.status)
+            raise task_failed(self.status, retryable_codes)
         if self.outcome is Outcome.TIMEOUT:
             raise self._deadline_passed()
         cause = Cause(self.kind, "The status could not be read", "Look again.")
@@ -114,14 +123,20 @@ class Verdict:
         )
 
 
-def task_failed(status: TaskStatus) -> TaskFailedError:
-    """The error for a task in state ``failed``."""
+def task_failed(status: TaskStatus, retryable_codes: frozenset[str] | None = None) -> TaskFailedError:
+    """The error for a task in state ``failed``.
+
+    :param retryable_codes: normalized failCodes that a retry may help; ``None`` leaves it to the tables.
+    """
     cause = fail_cause(status.fail_code)
     code = status.fail_code or "no failCode"
     words = f" The API says: {status.fail_message}" if status.fail_message else ""
-    return TaskFailedError(
+    error = TaskFailedError(
         f"Task {status.task_id} failed: {code}. {cause.meaning}.{words} "
         f"APIXO bills delivered images only and refunds the pre-charge. {cause.remedy}",
         cause,
         fail_code=status.fail_code,
     )
+    if retryable_codes is not None:
+        error.retry_helps = normalized(status.fail_code or "") in retryable_codes
+    return error

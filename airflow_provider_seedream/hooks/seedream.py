@@ -82,22 +82,24 @@ class SeedreamHook(BaseHook):
 
     # --- the calls -----------------------------------------------------------------------------------
 
-    def submit(self, request: GenerateRequest) -> str:
+    def submit(self, request: GenerateRequest, *, balance: Decimal | None = None) -> str:
         """Submit a generation; this spends money.
 
+        :param balance: the key's balance in USD, where it was just read; else it is read first, which is
+            free, for the message of a submission whose answer gets lost.
         :returns: the API's taskId.
         :raises NotChargedError: the request was refused or never arrived.
         :raises AmbiguousSubmitError: the answer was lost; a charge may have happened.
         """
-        _check(request, self.account)
-        return self._run(self._submission(request))
+        check_sendable(request, self.account)
+        return self._run(self._submission(request, balance))
 
-    async def submit_async(self, request: GenerateRequest) -> str:
+    async def submit_async(self, request: GenerateRequest, *, balance: Decimal | None = None) -> str:
         """As :meth:`submit`, on an event loop."""
         account = await self.account_async()
-        _check(request, account)
+        check_sendable(request, account)
         async with AsyncApixoClient(account) as client:
-            return await client.run(self._submission(request))
+            return await client.run(self._submission(request, balance))
 
     def get_status(self, seedream_task_id: str, model: str = DEFAULT_MODEL) -> TaskStatus:
         """Read a task's status.
@@ -116,6 +118,10 @@ class SeedreamHook(BaseHook):
         :raises NotChargedError: it could not be read.
         """
         return self._run(exchange.balance(luck=self._luck, report=self.log.info))
+
+    def glance_at_balance(self) -> Decimal | None:
+        """The key's balance in USD, asked for once; ``None`` where it cannot be read."""
+        return self._run(exchange.glance_at_balance(luck=self._luck))
 
     async def get_balance_async(self) -> Decimal:
         """As :meth:`get_balance`, on an event loop."""
@@ -197,8 +203,8 @@ class SeedreamHook(BaseHook):
 
     # --- plumbing ------------------------------------------------------------------------------------
 
-    def _submission(self, request: GenerateRequest) -> Steps[str]:
-        return exchange.submit(request, luck=self._luck, report=self.log.warning)
+    def _submission(self, request: GenerateRequest, balance: Decimal | None) -> Steps[str]:
+        return exchange.submit_audited(request, before=balance, luck=self._luck, report=self.log.warning)
 
     def _status(self, task_id: str, model: str) -> Steps[TaskStatus]:
         return exchange.status(task_id, model, luck=self._luck, report=self.log.info)
@@ -219,8 +225,11 @@ class SeedreamHook(BaseHook):
             return await client.run(steps)
 
 
-def _check(request: GenerateRequest, account: Account) -> None:
-    """What can be said against a request only when the account is known."""
+def check_sendable(request: GenerateRequest, account: Account) -> None:
+    """What can be said against a request only when the account is known.
+
+    :raises InvalidRequestError: it must not be sent to this account.
+    """
     check_reachable(request, account.base_url)
     check_holds_no_key(request, account.api_key)
 

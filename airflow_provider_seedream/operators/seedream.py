@@ -6,15 +6,16 @@ would more than double what every parsing of a DAG pays (``benchmarks/import_cos
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_seedream.apixo.errors import InvalidRequestError, Problem
-from airflow_provider_seedream.apixo.model import DEFAULT_GENERATION_TIMEOUT, DEFAULT_MODEL
+from airflow_provider_seedream.apixo.errors import InvalidRequestError, Problem, TooFewImagesError
+from airflow_provider_seedream.apixo.model import DEFAULT_GENERATION_TIMEOUT, DEFAULT_MODEL, SEEDREAM_4_5
 from airflow_provider_seedream.apixo.request import (
     GenerateRequest,
     find_problems,
@@ -29,8 +30,12 @@ from airflow_provider_seedream.parameters import (
     check_destination,
     check_filename,
     check_task_id,
+    choice,
+    count_of_images,
+    fail_codes,
     final_refusals,
     is_templated,
+    money,
     optional_seconds,
     seconds,
     url_list,
@@ -40,14 +45,15 @@ from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE, urls_id
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
-    from airflow_provider_seedream.apixo.records import Submission
     from airflow_provider_seedream.apixo.verdict import Verdict
+    from airflow_provider_seedream.purchasing import Purchases, Terms
     from airflow_provider_seedream.saving import Target
 
 # Delivery by callback is no parameter of these operators.
 _REQUEST_FIELDS = tuple(
     name for name in GenerateRequest.__slots__ if name not in ("request_type", "callback_url")
 )
+MOST_IMAGES = SEEDREAM_4_5.images_per_task.high
 _PROMPT_FILES = (".txt", ".md", ".prompt", ".j2", ".jinja2")
 
 
@@ -69,11 +75,18 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
     :param model: the model's id. (templated)
     :param provider: routing ``auto``, ``value`` or ``official``; the connection's when ``None``. (templated)
     :param seedream_conn_id: connection of type ``seedream``. (templated)
+    :param durable: record each purchase in Airflow's task state store, so that a retry carries on with what
+        was bought, and only a user's clear buys anew. Needs Airflow 3.3; before, a log line says so.
+    :param on_ambiguous_submit: what to do where a charge may have happened without an answer: ``fail`` ends
+        the task; ``resubmit`` submits again, at once and in every retry, and may pay twice.
+    :param max_cost: USD that this task may spend in all its tries; refused before the submission. (templated)
+    :param check_balance: refuse the submission unless the key's balance covers its pre-charge.
     """
 
-    template_fields: Sequence[str] = (*_REQUEST_FIELDS, "seedream_conn_id")
+    template_fields: Sequence[str] = (*_REQUEST_FIELDS, "max_cost", "seedream_conn_id")
     template_ext: Sequence[str] = _PROMPT_FILES
     ui_color = "#dfe9f5"
+    _purchases: Purchases | None = None
 
     def __init__(
         self,
@@ -88,6 +101,10 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
         model: str = DEFAULT_MODEL,
         provider: str | None = None,
         seedream_conn_id: str = DEFAULT_CONN_ID,
+        durable: bool = True,
+        on_ambiguous_submit: str = "fail",
+        max_cost: float | str | None = None,
+        check_balance: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -101,6 +118,11 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
         self.model = model
         self.provider = provider
         self.seedream_conn_id = seedream_conn_id
+        self.durable = durable
+        self.on_ambiguous_submit = on_ambiguous_submit
+        self.max_cost = max_cost
+        self.check_balance = check_balance
+        self._has_budget = max_cost is not None
         fields = self._request_fields()
         self._templated_fields = frozenset(
             name for name, value in fields.items() if is_templated(value, self.template_ext)
@@ -108,6 +130,14 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
         with final_refusals():
             if problems := list(find_problems(fields, self._templated_fields)):
                 raise InvalidRequestError(problems)
+            choice("on_ambiguous_submit", on_ambiguous_submit, ("fail", "resubmit"))
+            if not is_templated(max_cost):
+                money("max_cost", max_cost)
+
+    def on_kill(self) -> None:
+        """Say what cannot be undone; Airflow calls it when the worker is told to stop."""
+        if self._purchases is not None:
+            self._purchases.report_kill()
 
     def _request_fields(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _REQUEST_FIELDS}
@@ -115,6 +145,29 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
     def _request(self) -> GenerateRequest:
         """The rendered, validated request."""
         return GenerateRequest(**read_rendered(self._request_fields(), self._templated_fields))
+
+    @contextmanager
+    def _buying(self, context: Context) -> Iterator[Purchases]:
+        """What this task buys; within, every failure ends with what is charged and what a retry does."""
+        from airflow_provider_seedream import steps
+        from airflow_provider_seedream.purchasing import Purchases
+
+        with steps.hopeless_failures_end_the_task():
+            purchases = self._purchases = Purchases(self.hook, context, self._terms())
+        with steps.failures_explained(purchases):
+            yield purchases
+
+    def _terms(self) -> Terms:
+        from airflow_provider_seedream.purchasing import Terms
+
+        # A limit that is lost in a template must not become no limit.
+        limit = "" if self._has_budget and self.max_cost is None else self.max_cost
+        return Terms(
+            durable=self.durable,
+            on_ambiguous_submit=self.on_ambiguous_submit,
+            max_cost=money("max_cost", limit),
+            check_balance=self.check_balance,
+        )
 
 
 class SeedreamSubmitOperator(SeedreamRequestOperator):
@@ -124,18 +177,19 @@ class SeedreamSubmitOperator(SeedreamRequestOperator):
     (:meth:`~airflow_provider_seedream.apixo.records.Submission.to_json`: model, resolution, created_at,
     requested, charged_usd, size, request, ...), which the sensor finds by itself.
 
-    A retry submits, and pays, again.
+    A retry returns the task that an earlier try has bought, unless that one failed; see ``durable``.
 
     :raises NotChargedError: it was refused or never arrived; nothing was charged.
     :raises AmbiguousSubmitError: the answer was lost; a charge may have happened.
     """
 
     def execute(self, context: Context) -> str:
-        """Submit; this spends money."""
-        from airflow_provider_seedream import steps
-
-        with steps.hopeless_failures_end_the_task():
-            return steps.submit(self.hook, self._request(), context).seedream_task_id
+        """Submit, unless an earlier try did; this spends money."""
+        with self._buying(context) as purchases:
+            request = self._request()
+            if not purchases.carry_on(request):
+                purchases.buy(request)
+            return purchases.bought[0].seedream_task_id
 
 
 class _SavesImages(UsesSeedreamHook):
@@ -145,10 +199,12 @@ class _SavesImages(UsesSeedreamHook):
     storage_conn_id: str | None
     filename: str
 
-    def _open_target(self, images: int) -> Target:
+    def _open_target(self, images: int, *, has_fingerprint: bool = True) -> Target:
         from airflow_provider_seedream.saving import open_target
 
-        return open_target(self.destination, self.storage_conn_id, self.filename, images)
+        return open_target(
+            self.destination, self.storage_conn_id, self.filename, images, has_fingerprint=has_fingerprint
+        )
 
     def _save(self, result: Mapping[str, Any], target: Target, context: Context) -> dict[str, Any]:
         from airflow_provider_seedream.saving import save
@@ -171,8 +227,9 @@ class SeedreamDownloadOperator(_SavesImages, BaseOperator):
     :param destination: folder as an ``ObjectStoragePath`` or its string, such as
         ``s3://aws_default@bucket/prefix`` or ``file:///data/images``. (templated)
     :param storage_conn_id: connection of the destination, where the path names none. (templated)
-    :param filename: template of the file names without extension; ``{seedream_task_id}`` and ``{index}`` are
-        filled in, the extension follows the image's true format. (templated)
+    :param filename: template of the file names without extension; ``{seedream_task_id}``, ``{fingerprint}``
+        (of the request, where it is known) and ``{index}`` are filled in, the extension follows the image's
+        true format. (templated)
     :param model: model of ``seedream_task_id``. (templated)
     :param seedream_conn_id: connection of type ``seedream``. (templated)
     :raises DestinationError: the destination cannot be written; found before anything is fetched.
@@ -218,7 +275,7 @@ class SeedreamDownloadOperator(_SavesImages, BaseOperator):
         with final_refusals():
             self._check_sources()
             check_destination(destination)
-            check_filename(filename)
+            check_filename(filename, has_fingerprint=urls is None)
 
     def _check_sources(self) -> None:
         sources = [name for name in ("result", "seedream_task_id", "urls") if getattr(self, name) is not None]
@@ -233,7 +290,9 @@ class SeedreamDownloadOperator(_SavesImages, BaseOperator):
 
         with steps.hopeless_failures_end_the_task():
             source = self._source(context)
-            return self._save(source, self._open_target(len(source["urls"])), context)
+            known = bool(source.get("fingerprint"))
+            target = self._open_target(len(source["urls"]), has_fingerprint=known)
+            return self._save(source, target, context)
 
     def _source(self, context: Context) -> Mapping[str, Any]:
         """The result record to save."""
@@ -269,8 +328,10 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
     :func:`~airflow_provider_seedream.apixo.records.result_record`; with a destination also what
     :class:`SeedreamDownloadOperator` adds. Pushes ``submission`` as soon as the task is accepted.
 
-    After the purchase, only a generation that APIXO reports as failed (and refunds) is left to Airflow's
-    retries, since a retry submits anew; all else ends the task, and says how to finish the job at no cost.
+    A retry carries on with what was bought: it waits on, or delivers without a new charge; only what APIXO
+    reports as failed (and refunds) is submitted anew. Where no record survives a retry (Airflow before 3.3,
+    or ``durable=False``), what goes wrong after the purchase ends the task, and the error says how to finish
+    the job at no cost.
 
     :param destination: folder for the images, checked before money is spent; ``None`` returns URLs only.
         (templated)
@@ -281,6 +342,12 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
         (2K: 20, 4K: 30).
     :param poll_interval: seconds between two looks; ``None`` follows the model (2K: 3-5, 4K: 5).
     :param deferrable: wait in the triggerer; ``False`` waits in the worker.
+    :param min_images: fewer delivered images than this fail the task; those that came are saved.
+    :param on_partial: where images are missing, ``accept`` what came, or ``top_up``: buy just the missing
+        ones, within ``max_cost``, at most three times. A connected set (``auto``) is never topped up.
+    :param if_exists: where the destination holds finished images of the very same request, ``replace`` buys
+        new ones, ``reuse`` returns them at no cost if they are intact, ``fail`` ends the task.
+    :param retryable_fail_codes: the API's failCodes that a retry may help, in place of the built-in table.
     :raises SeedreamError: see the three operators that this one replaces.
     """
 
@@ -303,6 +370,10 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
         first_poll: float | timedelta | None = None,
         poll_interval: float | timedelta | None = None,
         deferrable: bool = True,
+        min_images: int = 1,
+        on_partial: str = "accept",
+        if_exists: str = "replace",
+        retryable_fail_codes: Collection[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -310,6 +381,10 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
         self.storage_conn_id = storage_conn_id
         self.filename = filename
         self.deferrable = deferrable
+        self.min_images = min_images
+        self.on_partial = on_partial
+        self.if_exists = if_exists
+        self.retryable_fail_codes = retryable_fail_codes
         # Decided here: a template that renders to nothing is a mistake, not a wish for URLs only.
         self._saves = destination is not None
         with final_refusals():
@@ -318,28 +393,36 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
             self.poll_interval = optional_seconds("poll_interval", poll_interval)
             if self._saves:
                 check_destination(destination)
-            known = self._saves and "max_images" not in self._templated_fields
-            check_filename(filename, self.max_images if known else None)
+            choice("on_partial", on_partial, ("accept", "top_up"))
+            choice("if_exists", if_exists, ("replace", "reuse", "fail"))
+            fail_codes("retryable_fail_codes", retryable_fail_codes)
+            counted = "max_images" not in self._templated_fields
+            count_of_images("min_images", min_images, self.max_images if counted else MOST_IMAGES)
+            check_filename(filename, self.max_images if self._saves and counted else None)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Check everything that is free, submit, and wait."""
+        """Check everything that is free, submit unless an earlier try did, and wait."""
         from airflow_provider_seedream import steps
 
-        with steps.hopeless_failures_end_the_task():
+        with self._buying(context) as purchases:
             request = self._request()
+            count_of_images("min_images", self.min_images, request.max_images)
             steps.min_deferral_seconds()
-            if self._saves:
-                self._open_target(request.max_images)
-            submission = steps.submit(self.hook, request, context)
-            with steps.nothing_is_bought_again(submission.seedream_task_id):
-                deadline = time.time() + self.generation_timeout
-                pace = steps.paced(submission, self.first_poll, self.poll_interval)
-                if self.deferrable:
-                    steps.defer_until_finished(
-                        self, submission, pace, deadline=deadline, conn_id=self.seedream_conn_id
-                    )
-                verdict = steps.wait(self.hook, submission, pace, deadline=deadline)
-                return self._finish(context, submission, verdict)
+            carries_on = purchases.carry_on(request)
+            target = self._open_target(request.max_images) if self._saves else None
+            if not carries_on:
+                if target and (saved := self._look_at(target, purchases.as_sent(request), context)):
+                    return saved
+                purchases.buy(request)
+            return self._proceed(context, purchases)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Resume with the trigger's event: conclude and save."""
+        from airflow_provider_seedream import steps
+
+        with self._buying(context) as purchases:
+            purchases.resume(steps.verdicts_of(event))
+            return self._proceed(context, purchases)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; a trigger that was lost or timed out is answered with one last look of our own."""
@@ -347,28 +430,55 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
 
         if next_method != steps.DEFERRAL_FAILED:
             return super().resume_execution(next_method, next_kwargs, context)
-        with steps.hopeless_failures_end_the_task():
-            submission = steps.own_submission(context)
-            with steps.nothing_is_bought_again(submission.seedream_task_id):
-                verdict = steps.look_after_failed_deferral(self.hook, submission, next_kwargs)
-                return self._finish(context, submission, verdict)
+        with self._buying(context) as purchases:
+            purchases.resume({})
+            purchases.verdicts = steps.look_after_failed_deferral(self.hook, purchases.bought, next_kwargs)
+            return self._proceed(context, purchases)
 
-    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Resume with the trigger's event: conclude and save."""
+    def _terms(self) -> Terms:
+        return replace(
+            super()._terms(),
+            retryable_codes=fail_codes("retryable_fail_codes", self.retryable_fail_codes),
+        )
+
+    def _proceed(self, context: Context, purchases: Purchases) -> dict[str, Any]:
+        """Wait for what was bought, save it, and buy what is missing, until nothing is left to do."""
+        from airflow_provider_seedream.metrics import count
+
+        if purchases.pending:
+            purchases.verdicts |= self._wait(context, purchases)
+        result = purchases.result()
+        if self._saves:
+            # Before a top-up, so that whatever becomes of that, these are kept.
+            result = self._save(result, self._open_target(result["delivered"]), context)
+        missing = result["requested"] - result["delivered"] if result["requested"] else 0
+        if self.on_partial == "top_up" and missing > 0 and purchases.top_up(missing):
+            return self._proceed(context, purchases)
+        if result["delivered"] < self.min_images:
+            self.log.info("URLs: %s", result["urls"])
+            raise TooFewImagesError(result["delivered"], self.min_images, result.get("manifest"))
+        count(result, looks=purchases.looks)
+        return result
+
+    def _wait(self, context: Context, purchases: Purchases) -> dict[str, Verdict]:
         from airflow_provider_seedream import steps
 
-        with steps.hopeless_failures_end_the_task():
-            verdict = steps.verdict_of(event)
-            with steps.nothing_is_bought_again(verdict.task_id):
-                submission = steps.recorded_submission(context, self.task_id, verdict.task_id)
-                # Even without its record, what was paid for is kept.
-                submission = submission or steps.foreign_submission(self.hook, verdict.task_id)
-                return self._finish(context, submission, verdict)
+        deadline = steps.wait_until(context, self, self.generation_timeout)
+        pace = steps.paced(purchases.bought[-1], self.first_poll, self.poll_interval)
+        if self.deferrable:
+            steps.defer_until_finished(
+                self, purchases.bought, pace, deadline=deadline, conn_id=self.seedream_conn_id
+            )
+        return steps.wait(self.hook, purchases.bought, pace, deadline=deadline)
 
-    def _finish(self, context: Context, submission: Submission, verdict: Verdict) -> dict[str, Any]:
-        from airflow_provider_seedream import steps
+    def _look_at(self, target: Target, request: GenerateRequest, context: Context) -> dict[str, Any] | None:
+        """The result that lies at the target already, where ``if_exists`` asks for it."""
+        from airflow_provider_seedream.saving import check_unoccupied, find_saved
 
-        result = steps.conclude(submission, verdict, retry_submits=True)
-        if not self._saves:
-            return result
-        return self._save(result, self._open_target(len(result["urls"])), context)
+        if self.if_exists == "fail":
+            check_unoccupied(request, target, self.hook)
+        if self.if_exists != "reuse":
+            return None
+        complete = request.sequential_image_generation != "auto" and self.on_partial == "top_up"
+        wanted = request.max_images if complete else self.min_images
+        return find_saved(request, target, wanted, self.hook, context)

@@ -112,14 +112,14 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
                 self.timeout = self._give_up_after + steps.BACKSTOP_SECONDS
                 return super().execute(context)
             submission = self._submission(context)
-            watch = self._start_watch(submission, time.time())
+            watch = self._start_watch(submission, steps.wait_until(context, self, self._give_up_after))
             if watch.next_look <= time.time():
                 # What is already finished is delivered without deferring.
                 self.hook.look(watch, submission.model)
             if watch.outcome is not None:
                 return self._concluded(submission, watch)
             return steps.defer_until_finished(
-                self, submission, watch.pace, deadline=watch.deadline, conn_id=self.seedream_conn_id
+                self, [submission], watch.pace, deadline=watch.deadline, conn_id=self.seedream_conn_id
             )
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,7 +127,8 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         from airflow_provider_seedream import steps
 
         with steps.hopeless_failures_end_the_task(), self._soft_failures():
-            return steps.conclude(self._submission(context), steps.verdict_of(event), retry_submits=False)
+            (verdict,) = steps.verdicts_of(event).values()
+            return steps.conclude(self._submission(context), verdict)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; a trigger that was lost or timed out is answered with one last look of our own."""
@@ -137,14 +138,15 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
             return super().resume_execution(next_method, next_kwargs, context)
         with steps.hopeless_failures_end_the_task(), self._soft_failures():
             submission = self._submission(context)
-            verdict = steps.look_after_failed_deferral(self.hook, submission, next_kwargs)
-            return steps.conclude(submission, verdict, retry_submits=False)
+            verdicts = steps.look_after_failed_deferral(self.hook, [submission], next_kwargs)
+            return steps.conclude(submission, verdicts[submission.seedream_task_id])
 
     def poke(self, context: Context) -> PokeReturnValue | bool:
         """Look once, if a look is due; sets ``poke_interval`` to the time until the next one."""
         if self._poked is None:
             submission = self._submission(context)
-            self._poked = submission, self._start_watch(submission, self._started_at(context))
+            deadline = self._started_at(context) + self._give_up_after
+            self._poked = submission, self._start_watch(submission, deadline)
         submission, watch = self._poked
         if watch.outcome is None and watch.next_look <= time.time():
             self.hook.look(watch, submission.model)
@@ -157,7 +159,7 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         from airflow_provider_seedream import steps
         from airflow_provider_seedream.apixo.verdict import Verdict
 
-        return steps.conclude(submission, Verdict.of(watch), retry_submits=False)
+        return steps.conclude(submission, Verdict.of(watch))
 
     def _submission(self, context: Context) -> Submission:
         """What was bought, as recorded upstream or as far as the parameters tell."""
@@ -173,14 +175,14 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         if problems := list(find_problems({name: getattr(self, name) for name in _MODEL_FIELDS}, unknown)):
             raise InvalidRequestError(problems)
 
-    def _start_watch(self, submission: Submission, started_at: float) -> Watch:
+    def _start_watch(self, submission: Submission, deadline: float) -> Watch:
         from airflow_provider_seedream import steps
 
         return self.hook.start_watch(
             submission.seedream_task_id,
             steps.paced(submission, self.first_poll, self.poll_interval),
             created_at=submission.submitted_at,
-            deadline=started_at + self._give_up_after,
+            deadline=deadline,
         )
 
     def _started_at(self, context: Context) -> float:

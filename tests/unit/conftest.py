@@ -37,9 +37,9 @@ class Apixo:
         """The requests whose path holds a text."""
         return [request for request in self.ledger()["requests"] if path in request["path"]]
 
-    def fault(self, path: str, times: int = 1, **action: Any) -> None:
-        """Switch a fault on for the next requests to a path."""
-        body = {"path": path, "times": times, "action": action}
+    def fault(self, path: str, times: int = 1, every: int = 1, **action: Any) -> None:
+        """Switch a fault on for the next requests to a path, or for every so many of them."""
+        body = {"path": path, "times": times, "every": every, "action": action}
         httpx.post(f"{self.origin}/sandbox/faults", json=body).raise_for_status()
 
 

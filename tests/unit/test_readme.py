@@ -34,6 +34,7 @@ from airflow_provider_seedream.operators.seedream import (
     SeedreamSubmitOperator,
 )
 from airflow_provider_seedream.provider_info import get_provider_info
+from airflow_provider_seedream.retry_policy import SeedreamRetryPolicy
 from airflow_provider_seedream.sandbox.directives import Directives
 from airflow_provider_seedream.sandbox.directives import read as read_directives
 from airflow_provider_seedream.sandbox.server import SandboxServer
@@ -106,6 +107,9 @@ class TestCode:
             ("first_pictures", ["generate"]),
             ("storyboard", ["download", "submit", "wait"]),
             ("catalogue", ["generate", "prompts"]),
+            ("budgeted", ["affordable_rows", "generate"]),
+            ("weekly_hero", ["generate"]),
+            ("patient", ["generate"]),
         ],
     )
     def test_each_dag_is_one_for_airflow(self, tmp_path: Path, dag_id: str, tasks: list[str]) -> None:
@@ -128,7 +132,7 @@ class TestCode:
         assert [url.startswith(server.origin) for url in names["urls"]] == [True]
 
     def test_nothing_is_left_out(self) -> None:
-        assert len(blocks("python")) == 4
+        assert len(blocks("python")) == 7
 
 
 # --- commands ----------------------------------------------------------------------------------------
@@ -242,7 +246,8 @@ def default_of(text: str) -> Any:
 class TestSubmit:
     def test_takes_the_parameters_that_the_text_says(self) -> None:
         of_generate = [names_in(row[0])[0] for row in rows("`SeedreamGenerateOperator`")]
-        taken = [*of_generate[: of_generate.index("provider") + 1], "seedream_conn_id"]
+        taken = of_generate[: of_generate.index("provider") + 1]
+        taken += of_generate[of_generate.index("seedream_conn_id") :]
         assert sorted(parameters_of(SeedreamSubmitOperator)) == sorted(taken)
 
     def test_prompt_files(self) -> None:
@@ -268,7 +273,9 @@ class TestResults:
             GenerateRequest(prompt="x"), "t", price_per_image=SEEDREAM_4_5.price_per_image, now=0
         )
         table = [name for row in rows("Results") for name in names_in(row[0])]
-        assert sorted(table) == sorted(result_record(submission, TaskStatus("t", "success", ("https://x",))))
+        assert sorted(table) == sorted(
+            result_record((submission, TaskStatus("t", "success", ("https://x",))))
+        )
         down_to = table.index("fingerprint") + 1
         assert sorted(table[:down_to]) == sorted(submission.to_json())
 
@@ -303,7 +310,7 @@ class TestNames:
                 assert (ROOT / inside / folder).is_dir(), folder
 
     def test_every_class_exists(self) -> None:
-        known = {SeedreamHook, SeedreamSubmitOperator, *TABLES}
+        known = {SeedreamHook, SeedreamRetryPolicy, SeedreamSubmitOperator, *TABLES}
         assert set(re.findall(r"\bSeedream[A-Z]\w+", README)) == {one.__name__ for one in known}
 
     def test_no_path_of_somebodys_machine(self) -> None:

@@ -113,7 +113,7 @@ class TestFailures:
         log = capsys.readouterr().out
         assert "SensitiveContentDetected" in log
         assert "refunds the pre-charge" in log
-        assert "A retry cannot help" in log
+        assert "Retry: none, it could not help" in log
 
     @each_mode
     def test_the_timeout_is_told_with_the_task_id(

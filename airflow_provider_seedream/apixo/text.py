@@ -1,0 +1,22 @@
+"""Text from outside, in a form that can be printed, logged and stored."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""What JSON can carry, but a database refuses (NUL, lone surrogates) or a terminal obeys."""
+
+
+def plain(value: Any, limit: int | None = None) -> str:
+    """A decoded JSON value as text, with U+FFFD for every character that is unfit to be stored.
+
+    :param limit: characters that are kept; ``None`` keeps all.
+    """
+    try:
+        text = str(value)
+    except (ValueError, RecursionError):
+        # A number of thousands of digits, or a list that is nested too deeply.
+        text = f"({type(value).__name__})"
+    return _UNFIT.sub("\N{REPLACEMENT CHARACTER}", text[:limit])

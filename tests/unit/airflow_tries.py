@@ -1,0 +1,118 @@
+"""One Airflow task across its tries: what Airflow keeps, wipes and counts between them, as it was seen to do.
+
+``dag.test()`` knows no retries and no clears. The doubles here round-trip through JSON as the real stores
+do; that the real ones behave like this is shown by ``tests/faults`` on real processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import TaskDeferred
+
+
+class WorkerDied(BaseException):
+    """Nothing can catch a SIGKILL, so nothing but the test may catch this."""
+
+
+class Store:
+    """The task state store of Airflow 3.3; XCom, where it is wiped."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+        self.fails: Exception | None = None
+        self.writes: list[Any] = []
+
+    def get(self, key: str, default: Any = None) -> Any:
+        if self.fails:
+            raise self.fails
+        return json.loads(self.texts[key]) if key in self.texts else default
+
+    def set(self, key: str, value: Any) -> None:
+        if self.fails:
+            raise self.fails
+        assert value is not None
+        self.writes.append(value)
+        self.texts[key] = json.dumps(value, allow_nan=False)
+
+
+class TaskTries:
+    """An Airflow task that can be run, retried and cleared.
+
+    :param make: makes the operator, as every parsing of the DAG does.
+    :param retries: of the task.
+    :param state_store: ``False`` stands for Airflow before 3.3.
+    """
+
+    def __init__(
+        self, make: Callable[..., BaseOperator], *, retries: int = 2, state_store: bool = True
+    ) -> None:
+        self._make = make
+        self._retries = retries
+        self.store = Store() if state_store else None
+        self.xcom = Store()
+        self.max_tries = retries
+        self.try_number = 0
+        self.deferrals: list[TaskDeferred] = []
+
+    def run(self, **changes: Any) -> Any:
+        """The next try, from its start to its end; returns what it pushes to XCom."""
+        return self._resume_to_end(*self.run_until_deferral(**changes))
+
+    def run_until_deferral(self, **changes: Any) -> tuple[BaseOperator, Any]:
+        """The next try up to its deferral, or to its end."""
+        self.try_number += 1
+        self.xcom = Store()
+        operator = self._make(**changes)
+        self._started = datetime.now(tz=UTC)
+        return operator, self._segment(lambda: operator.execute(self._context()))
+
+    def resume_without_trigger(self, operator: BaseOperator) -> Any:
+        """What Airflow does when a trigger was lost, or its own timeout passed."""
+        failure = {"error": "Trigger timeout"}
+        return self._segment(lambda: operator.resume_execution("__fail__", failure, self._context()))
+
+    def clear(self) -> None:
+        """What a user's clear does (Airflow 3.3.2): ``max_tries`` rises, the state store stays."""
+        self.max_tries = self.try_number + self._retries
+
+    def _resume_to_end(self, operator: BaseOperator, outcome: Any) -> Any:
+        while isinstance(outcome, TaskDeferred):
+            event = asyncio.run(first_event(outcome.trigger))
+            event = json.loads(json.dumps(event))
+            outcome = self._segment(lambda event=event: operator.execute_complete(self._context(), event))  # type: ignore[attr-defined, misc]
+        return outcome
+
+    def _segment(self, run: Callable[[], Any]) -> Any:
+        try:
+            return run()
+        except TaskDeferred as deferred:
+            self.deferrals.append(deferred)
+            return deferred
+
+    def _context(self) -> Any:
+        ti = SimpleNamespace(
+            dag_id="d",
+            run_id="r",
+            task_id="generate",
+            map_index=-1,
+            try_number=self.try_number,
+            max_tries=self.max_tries,
+            start_date=self._started,
+            xcom_push=lambda key, value: self.xcom.set(key, value),
+            xcom_pull=lambda task_ids, key, map_indexes=None: self.xcom.get(key),
+        )
+        return {"ti": ti, "outlets": [], **({"task_state_store": self.store} if self.store else {})}
+
+
+async def first_event(trigger: Any) -> Any:
+    """The payload of a trigger's event."""
+    async for event in trigger.run():
+        return event.payload
+    raise AssertionError("the trigger ended without an event")
