@@ -46,7 +46,7 @@ def get_provider_info() -> dict[str, Any]:
                         "version_added": "0.1.0",
                         "type": "float",
                         "example": None,
-                        "default": "6",
+                        "default": "12",
                     }
                 },
             }

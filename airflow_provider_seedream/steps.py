@@ -47,7 +47,9 @@ BACKSTOP_SECONDS = 120
 EXECUTION_MARGIN_SECONDS = 5.0
 """Our wait ends this much before ``execution_timeout``, or a tenth of it where that is less."""
 
-DEFAULT_MIN_DEFERRAL_SECONDS = 6.0
+DEFAULT_MIN_DEFERRAL_SECONDS = 12.0
+"""Airflow's supervisor may notice the worker's exit 5 s late (``[workers] min_heartbeat_interval``), and a
+scheduler under load was seen to need another 3 s (Airflow 3.3.2)."""
 
 
 @contextmanager

@@ -44,7 +44,9 @@ class AirflowStack:
 
     :param home: ``AIRFLOW_HOME``; made if missing, and reused by the next start.
     :param dags_folder: where the DAGs are.
-    :param env: more environment, such as connections and variables.
+    :param env: more environment, such as connections, variables, and any Airflow setting.
+    :param database_url: the metadata database, such as ``postgresql+psycopg2://user@host:port/name``; a
+        SQLite file in ``home`` if not given, which is too slow for many tasks at once.
     :param python: interpreter of the environment in which Airflow is installed.
     """
 
@@ -54,6 +56,7 @@ class AirflowStack:
         dags_folder: Path,
         env: Mapping[str, str] | None = None,
         *,
+        database_url: str | None = None,
         python: str = sys.executable,
     ) -> None:
         self.home = home.resolve()
@@ -66,7 +69,9 @@ class AirflowStack:
             "AIRFLOW_HOME": str(self.home),
             "AIRFLOW__CORE__DAGS_FOLDER": str(dags_folder.resolve()),
             # Several processes write to one SQLite file; they must wait for each other, not fail.
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout=60",
+            # Airflow derives the URL of its asynchronous driver (aiosqlite, asyncpg) from this one.
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database_url
+            or f"sqlite:///{self.home}/airflow.db?timeout=60",
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__PARALLELISM": "4",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
@@ -76,6 +81,7 @@ class AirflowStack:
             "AIRFLOW__API__HOST": "127.0.0.1",
             "AIRFLOW__API__BASE_URL": self.url,
             "AIRFLOW__API__WORKERS": "1",
+            "AIRFLOW__API__MAXIMUM_PAGE_LIMIT": "1000",
             "AIRFLOW__API__SECRET_KEY": secrets.token_hex(16),
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
             "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(worker_log_port),
@@ -99,17 +105,33 @@ class AirflowStack:
         self.wait_until(self._healthy, "all components are healthy", STARTUP_SECONDS)
         return self
 
-    def start_component(self, component: str) -> None:
-        """Start one component in a session of its own, its output in ``HOME/COMPONENT.log``."""
-        with self.log_of(component).open("ab") as log:
-            self.processes[component] = subprocess.Popen(
-                [self._python, "-m", "airflow", component],
+    def start_component(self, component: str, name: str | None = None) -> None:
+        """Start one component in a session of its own, its output in ``HOME/NAME.log``.
+
+        :param name: by which it is killed; the component's own if not given. A second triggerer needs one.
+        """
+        name = name or component
+        # The log server's port belongs to the first triggerer; logs are also read from the files.
+        options = ["--skip-serve-logs"] if component == "triggerer" and name != component else []
+        with self.log_of(name).open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                [self._python, "-m", "airflow", component, *options],
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+
+    def kill(self, name: str) -> None:
+        """End a component without warning (SIGKILL), with every process that it has started."""
+        popen = self.processes.pop(name)
+        while alive := _processes_of({popen.pid}):
+            for process in alive:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            popen.wait()
+            psutil.wait_procs(alive, timeout=8)
 
     def stop(self) -> None:
         """End every process that was started here, forked workers and orphans included."""
@@ -138,8 +160,7 @@ class AirflowStack:
 
     def _own_processes(self) -> list[psutil.Process]:
         """Everything in the components' sessions: orphans keep the session when their parent is gone."""
-        sessions = {popen.pid for popen in self.processes.values()}
-        return [process for process in psutil.process_iter() if _session_of(process.pid) in sessions]
+        return _processes_of({popen.pid for popen in self.processes.values()})
 
     def _healthy(self) -> bool:
         for component, process in self.processes.items():
@@ -224,6 +245,60 @@ class AirflowStack:
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances?limit=1000"
         return list(self.api("GET", path)["task_instances"])
 
+    def task_instance(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> dict[str, Any]:
+        """One task instance: ``id``, ``state``, ``try_number``, ``rendered_fields`` and more."""
+        mapped = f"/{map_index}" if map_index >= 0 else ""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}{mapped}"
+        return dict(self.api("GET", path))
+
+    def wait_for_task(
+        self,
+        dag_id: str,
+        run_id: str,
+        task_id: str,
+        *states: str,
+        map_index: int = -1,
+        timeout: float = 120,
+    ) -> dict[str, Any]:
+        """Wait until a task instance is in one of some states; returns it."""
+        found: dict[str, Any] = {}
+
+        def arrived() -> bool:
+            found.update(self.task_instance(dag_id, run_id, task_id, map_index))
+            return found["state"] in states
+
+        self.wait_until(arrived, f"{dag_id}.{task_id} is {' or '.join(states)}", timeout)
+        return found
+
+    def kill_task(
+        self, dag_id: str, run_id: str, task_id: str, map_index: int = -1, *, with_worker: bool = False
+    ) -> None:
+        """End the process that runs a task instance without warning (SIGKILL), as a lack of memory does.
+
+        :param with_worker: also the worker process above it, as the loss of a machine does; the scheduler
+            then learns of it by ``[scheduler] task_instance_heartbeat_timeout`` only.
+        :raises StackError: no process runs it.
+        """
+        uuid = self.task_instance(dag_id, run_id, task_id, map_index)["id"]
+        # Titles: "airflow worker -- UUID" the task, "airflow worker -- LocalExecutor: UUID" the one above.
+        running = [process for process in self._own_processes() if _title(process).endswith(uuid)]
+        doomed = [process for process in running if with_worker or "LocalExecutor" not in _title(process)]
+        if not doomed:
+            raise StackError(f"no process runs {dag_id}.{task_id} of {run_id}")
+        for process in sorted(doomed, key=lambda one: "LocalExecutor" not in _title(one)):
+            process.kill()
+
+    def mark_failed(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> None:
+        """Mark a task instance as failed, as a user does in the UI."""
+        mapped = f"/{map_index}" if map_index >= 0 else ""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}{mapped}"
+        self.api("PATCH", path, json={"new_state": "failed"})
+
+    def clear(self, dag_id: str, run_id: str, *task_ids: str) -> None:
+        """Clear task instances, so that they run anew, as a user does in the UI."""
+        body = {"dag_run_id": run_id, "task_ids": task_ids, "dry_run": False, "only_failed": False}
+        self.api("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
+
     def xcom(
         self, dag_id: str, run_id: str, task_id: str, key: str = "return_value", map_index: int = -1
     ) -> Any:
@@ -269,6 +344,18 @@ class AirflowStack:
 
     def _tail(self, component: str) -> str:
         return self.log_of(component).read_text(errors="replace")[-2000:]
+
+
+def _processes_of(sessions: set[int]) -> list[psutil.Process]:
+    return [process for process in psutil.process_iter() if _session_of(process.pid) in sessions]
+
+
+def _title(process: psutil.Process) -> str:
+    """The command line, which Airflow overwrites with a title, or nothing for a process that has ended."""
+    try:
+        return " ".join(process.cmdline()).strip()
+    except psutil.Error:
+        return ""
 
 
 def _session_of(pid: int) -> int | None:

@@ -12,13 +12,17 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_seedream.apixo.errors import ConnectionConfigError, Kind, SeedreamError
 from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, Pace
-from airflow_provider_seedream.apixo.pace import MIN_PAUSE, backoff
+from airflow_provider_seedream.apixo.pace import MIN_PAUSE, Watch, backoff
+from airflow_provider_seedream.apixo.task import FAILED, TaskStatus
 from airflow_provider_seedream.apixo.verdict import Verdict
 from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 
 CONNECTION_LOOKUPS = 4
 """How often the connection is looked up before the wait ends with an error."""
+
+LAST_LOOK_SECONDS = 20
+"""What :meth:`SeedreamTaskTrigger.on_kill` may take; Airflow allows it 30."""
 
 
 class SeedreamTaskTrigger(BaseTrigger):
@@ -35,6 +39,8 @@ class SeedreamTaskTrigger(BaseTrigger):
     :param deadline: epoch seconds at which the wait ends.
     :param not_before: epoch seconds before which no event is sent, because Airflow's scheduler fails a
         task that resumes before it has seen the task defer.
+    :param newer: arguments that only a later release knows: after a rollback, what that one stored must
+        still be waited for.
     """
 
     def __init__(
@@ -49,6 +55,7 @@ class SeedreamTaskTrigger(BaseTrigger):
         not_before: float = 0.0,
         model: str = DEFAULT_MODEL,
         seedream_conn_id: str = DEFAULT_CONN_ID,
+        **newer: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.seedream_task_ids = list(seedream_task_ids)
@@ -58,6 +65,7 @@ class SeedreamTaskTrigger(BaseTrigger):
         self.not_before = not_before
         self.model = model
         self.seedream_conn_id = seedream_conn_id
+        self._ignored = sorted(newer)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """The class path and the arguments that make this trigger again."""
@@ -78,12 +86,38 @@ class SeedreamTaskTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event: ``{"verdicts": [...]}``, one :class:`Verdict` in JSON per task."""
+        if self._ignored:
+            self.log.warning("Ignoring what only a later release knows: %s", ", ".join(self._ignored))
         try:
             verdicts = await self._watch()
         except Exception as error:  # noqa: BLE001 - a trigger that raises leaves a traceback instead of a reason
             verdicts = [self._broken(task_id, error) for task_id in self.seedream_task_ids]
         await asyncio.sleep(max(0.0, self.not_before - time.time()))
         yield TriggerEvent({"verdicts": [verdict.to_json() for verdict in verdicts]})  # type: ignore[no-untyped-call]
+
+    async def on_kill(self) -> None:
+        """Say what becomes of the tasks that nobody waits for any more; they cannot be cancelled.
+
+        Airflow (3.3+) calls this when a user marks or clears the deferred task, but also when the task was
+        resumed by another way than this trigger's event, so nothing is concluded here and nothing undone.
+        """
+        for words in await asyncio.gather(*map(self._last_words, self.seedream_task_ids)):
+            self.log.warning("The wait was ended from outside. %s", words)
+
+    async def _last_words(self, task_id: str) -> str:
+        try:
+            async with asyncio.timeout(LAST_LOOK_SECONDS):
+                watch = await self._last_look(task_id)
+        except Exception as error:  # noqa: BLE001 - the log must name the task, whatever keeps us from looking
+            return what_remains(task_id, None, f"{type(error).__name__}: {error}")
+        return what_remains(task_id, watch.status, str(watch.last_error))
+
+    async def _last_look(self, task_id: str) -> Watch:
+        hook = SeedreamHook(self.seedream_conn_id)
+        # A watch whose deadline is over looks exactly once.
+        watch = hook.start_watch(task_id, self.pace, created_at=None, deadline=0.0)
+        await hook.watch_async([watch], self.model, report=self.log.debug)
+        return watch
 
     async def _watch(self) -> list[Verdict]:
         hook = await self._connected_hook()
@@ -113,3 +147,22 @@ class SeedreamTaskTrigger(BaseTrigger):
     def _broken(self, task_id: str, error: Exception) -> Verdict:
         kind = error.cause.kind if isinstance(error, SeedreamError) else Kind.UNKNOWN
         return Verdict.broken(task_id, f"{type(error).__name__}: {error}", deadline=self.deadline, kind=kind)
+
+
+def what_remains(task_id: str, status: TaskStatus | None, problem: str) -> str:
+    """What becomes of a task that is no longer waited for, and of the money, in words.
+
+    :param status: ``None`` where it could not be read.
+    :param problem: why it could not be read.
+    """
+    if status is not None and status.state == FAILED:
+        return f"Task {task_id} has failed; APIXO refunds its pre-charge."
+    collect = (
+        f"SeedreamTaskSensor and SeedreamDownloadOperator with seedream_task_id={task_id!r} "
+        "fetch its images at no further cost."
+    )
+    if status is not None and status.succeeded:
+        return f"Task {task_id} has delivered {len(status.urls)} image(s), which are billed. {collect}"
+    state = f"in state {status.state}" if status else f"in a state that could not be read ({problem})"
+    billed = "APIXO tasks cannot be cancelled: it will still be billed when it delivers."
+    return f"Task {task_id} is {state}. {billed} {collect}"

@@ -66,7 +66,7 @@ class TestTheProviderIsDiscovered:
 
     def test_its_setting_has_a_default(self, environment: CleanEnvironment) -> None:
         value = environment.run("airflow", "config", "get-value", "seedream", "min_deferral_seconds")
-        assert value.strip().splitlines()[-1] == "6"
+        assert value.strip().splitlines()[-1] == "12"
 
 
 class TestTheMainJob:

@@ -1,4 +1,4 @@
-"""What is counted when images were bought; that it arrives at a StatsD server is shown in ``tests/faults``."""
+"""What is counted when images were bought; that it arrives at StatsD is shown in ``tests/faults``."""
 
 from __future__ import annotations
 
