@@ -12,6 +12,9 @@ from airflow_provider_seedream.apixo.model import SEEDREAM_4_5
 DEFAULT_BASE_URL = "https://api.apixo.ai/api/v1"
 DEFAULT_REQUEST_TIMEOUT = 60.0
 
+SHORTEST_SECRET = 8
+"""A key of fewer letters, as a sandbox takes it, may be part of any word, so it is not looked for."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
@@ -21,8 +24,7 @@ class Account:
     :param base_url: without a trailing slash.
     :param price_per_image: USD.
     :param provider: routing for requests that name none.
-    :param request_timeout: seconds that one HTTP request may take in total. (In the blocking client, headers
-        that drip in byte by byte are bounded by the read timeout only.)
+    :param request_timeout: seconds that one HTTP request may take in total, from connect to the last byte.
     """
 
     api_key: str = field(repr=False)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import platform
+import socket
+import threading
 import time
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import httpx
 
 from airflow_provider_seedream import __version__
-from airflow_provider_seedream.apixo.account import Account
+from airflow_provider_seedream.apixo.account import SHORTEST_SECRET, Account
 from airflow_provider_seedream.apixo.exchange import Fault, Reply, Send, Sleep, Steps
 
 CONNECT_TIMEOUT = 10.0
@@ -27,7 +32,7 @@ T = TypeVar("T")
 
 
 class _AnswerLimitError(Exception):
-    """The answer is larger or slower than any answer of the API."""
+    """The answer is larger than any answer of the API."""
 
 
 class ApixoClient:
@@ -35,7 +40,11 @@ class ApixoClient:
 
     def __init__(self, account: Account) -> None:
         self._account = account
-        self._http = httpx.Client(**_client_options(account))
+        # Each request has a connection of its own, which its deadline can cut; and none is sent on one that
+        # the server is about to close, which for a submission would look like a lost answer.
+        self._http = httpx.Client(
+            **_client_options(account), limits=httpx.Limits(max_keepalive_connections=0)
+        )
 
     def run(self, steps: Steps[T]) -> T:
         """Perform every step of an exchange and return its result."""
@@ -52,14 +61,20 @@ class ApixoClient:
         return None
 
     def _send(self, step: Send) -> Reply | Fault:
-        body = _Body(self._account)
+        body, progress = _Body(), _Progress()
+        deadline = _Deadline(self._account.request_timeout)
+
+        def trace(event: str, info: Mapping[str, Any]) -> None:
+            progress.note(event, info)
+            deadline.note(event, info)
+
         try:
-            with self._http.stream(**_request_options(self._account, step)) as response:
-                for chunk in response.iter_bytes():
+            with deadline, self._http.stream(**_request_options(self._account, step, trace)) as response:
+                for chunk in response.iter_raw():
                     body.add(chunk)
-                return body.reply(response)
-        except (httpx.HTTPError, httpx.InvalidURL, _AnswerLimitError) as error:
-            return _fault(error)
+                return body.reply(response, self._account)
+        except _NO_ANSWER as error:
+            return _fault(error, progress, self._account)
 
     def close(self) -> None:
         """Close all connections."""
@@ -100,17 +115,21 @@ class AsyncApixoClient:
         return None
 
     async def _send(self, step: Send) -> Reply | Fault:
-        body = _Body(self._account)
+        body, progress = _Body(), _Progress()
+
+        async def trace(event: str, info: Mapping[str, Any]) -> None:
+            progress.note(event, info)
+
         try:
             async with (
                 asyncio.timeout(self._account.request_timeout),
-                self._http.stream(**_request_options(self._account, step)) as response,
+                self._http.stream(**_request_options(self._account, step, trace)) as response,
             ):
-                async for chunk in response.aiter_bytes():
+                async for chunk in response.aiter_raw():
                     body.add(chunk)
-                return body.reply(response)
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, _AnswerLimitError) as error:
-            return _fault(error)
+                return body.reply(response, self._account)
+        except _NO_ANSWER as error:
+            return _fault(error, progress, self._account)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -135,6 +154,8 @@ def _client_options(account: Account) -> dict[str, Any]:
         "headers": {
             "Authorization": f"Bearer {account.api_key}",
             "Accept": "application/json",
+            # An answer is a few hundred bytes long.
+            "Accept-Encoding": "identity",
             "User-Agent": USER_AGENT,
         },
         "timeout": httpx.Timeout(min(READ_TIMEOUT, total), connect=min(CONNECT_TIMEOUT, total)),
@@ -144,30 +165,118 @@ def _client_options(account: Account) -> dict[str, Any]:
     }
 
 
-def _request_options(account: Account, step: Send) -> dict[str, Any]:
-    return {"method": step.method, "url": account.base_url + step.path, "json": step.json}
+def _request_options(account: Account, step: Send, trace: Callable[..., Any]) -> dict[str, Any]:
+    """``trace`` is told of each step of the request; see httpcore's extension of that name."""
+    return {
+        "method": step.method,
+        "url": account.base_url + step.path,
+        "json": step.json,
+        "extensions": {"trace": trace},
+    }
+
+
+class _Progress:
+    """Whether anything of a request can have been sent yet.
+
+    A transport that traces nothing leaves that to the kind of error.
+    """
+
+    connecting = False
+
+    def note(self, event: str, info: Mapping[str, Any]) -> None:
+        step = event.partition(".")[2]
+        if step == "connect_tcp.started":
+            self.connecting = True
+        elif step == "send_request_headers.started" and info["request"].method != b"CONNECT":
+            self.connecting = False
+
+
+class _Deadline:
+    """Bounds a blocking request as ``asyncio.timeout`` does: at the end its connection is cut.
+
+    httpx's own timeouts start anew with every byte. Name lookup, and each address of the host that does
+    not answer, are bounded by the resolver and the connect timeout.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), self._end)
+        self._timer.daemon = True
+        self._connection: socket.socket | None = None
+        self._passed = False
+
+    def note(self, event: str, info: Mapping[str, Any]) -> None:
+        if event.endswith("connect_tcp.complete"):
+            # The original is taken over by TLS; a duplicate reaches the connection from beginning to end.
+            self._connection = info["return_value"].get_extra_info("socket").dup()
+            if self._passed:
+                self._cut()
+
+    def _end(self) -> None:
+        self._passed = True
+        self._cut()
+
+    def _cut(self) -> None:
+        if self._connection is not None:
+            with suppress(OSError):
+                self._connection.shutdown(socket.SHUT_RDWR)
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._timer.cancel()
+        self._timer.join()
+        if self._connection is not None:
+            self._connection.close()
+        if self._passed and isinstance(error, Exception | None):
+            raise TimeoutError from error
 
 
 class _Body:
-    """Collects an answer's bytes within a bound of size and time."""
+    """Collects an answer's bytes within a bound of size."""
 
-    def __init__(self, account: Account) -> None:
-        self._deadline = time.monotonic() + account.request_timeout
-        self._header = f"Bearer {account.api_key}".encode()
+    def __init__(self) -> None:
         self._bytes = bytearray()
 
     def add(self, chunk: bytes) -> None:
         self._bytes += chunk
-        if len(self._bytes) > MAX_BODY_BYTES:
-            raise _AnswerLimitError(f"the answer is larger than {MAX_BODY_BYTES} bytes")
-        if time.monotonic() > self._deadline:
-            raise _AnswerLimitError("the answer did not end within the request timeout")
+        _check_size(self._bytes)
 
-    def reply(self, response: httpx.Response) -> Reply:
+    def reply(self, response: httpx.Response, account: Account) -> Reply:
         headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
-        # A server that echoes the header must not carry the key into errors and logs.
-        return Reply(response.status_code, headers, bytes(self._bytes).replace(self._header, b"Bearer ***"))
+        body = _unpacked(bytes(self._bytes), headers.get("content-encoding", ""))
+        return Reply(response.status_code, headers, _without_key(body, account.api_key))
 
+
+def _without_key(body: bytes, key: str) -> bytes:
+    """The body of a server that echoes the key, which must not get into errors, events and logs."""
+    for form in (key, json.dumps(key)[1:-1], key.replace("/", "\\/")):
+        secret = form if len(key) >= SHORTEST_SECRET else f"Bearer {form}"
+        body = body.replace(secret.encode(), b"***")
+    return body
+
+
+def _check_size(body: bytes | bytearray) -> None:
+    if len(body) > MAX_BODY_BYTES:
+        raise _AnswerLimitError(f"the answer is larger than {MAX_BODY_BYTES} bytes")
+
+
+def _unpacked(body: bytes, coding: str) -> bytes:
+    """The body of a server that compresses though it was not asked to: what was paid for may be in it."""
+    if coding.strip().lower() not in ("gzip", "deflate"):
+        return body
+    try:
+        unpacked = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, MAX_BODY_BYTES + 1)
+    except zlib.error:
+        return body
+    _check_size(unpacked)
+    return unpacked
+
+
+_NO_ANSWER = (httpx.HTTPError, httpx.InvalidURL, TimeoutError, _AnswerLimitError)
 
 _NEVER_DELIVERED = (
     httpx.ConnectError,
@@ -179,7 +288,13 @@ _NEVER_DELIVERED = (
 )
 
 
-def _fault(error: Exception) -> Fault:
+def _fault(error: Exception, progress: _Progress, account: Account) -> Fault:
     """Name lookup, connect and TLS failures happen before a byte of the request is sent."""
-    detail = f"{type(error).__name__.lstrip('_')}: {error}" if str(error) else type(error).__name__
-    return Fault(delivered=not isinstance(error, _NEVER_DELIVERED), detail=detail)
+    words = str(error)
+    if isinstance(error, TimeoutError):
+        words = f"it did not end within {account.request_timeout:g} s"
+    kind = type(error).__name__.lstrip("_")
+    return Fault(
+        delivered=not (progress.connecting or isinstance(error, _NEVER_DELIVERED)),
+        detail=f"{kind}: {words}" if words else kind,
+    )

@@ -13,6 +13,7 @@ from os import PathLike
 from typing import Any
 from urllib.parse import urlsplit
 
+from airflow_provider_seedream.apixo.account import SHORTEST_SECRET
 from airflow_provider_seedream.apixo.addresses import is_loopback, is_public, without_secrets
 from airflow_provider_seedream.apixo.errors import InvalidRequestError, Problem
 from airflow_provider_seedream.apixo.model import (
@@ -29,7 +30,6 @@ from airflow_provider_seedream.apixo.model import (
 TEXT_TO_IMAGE, IMAGE_TO_IMAGE = MODES
 ASYNC, CALLBACK = REQUEST_TYPES
 _SHOWN = 80
-_SHORTEST_KEY = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,7 +310,7 @@ def check_holds_no_key(request: GenerateRequest, api_key: str) -> None:
 
     :raises InvalidRequestError: the key would end up in the vendor's records, XCom and manifests.
     """
-    if len(api_key) >= _SHORTEST_KEY and api_key in json.dumps(request.input, ensure_ascii=False):
+    if len(api_key) >= SHORTEST_SECRET and api_key in json.dumps(request.input, ensure_ascii=False):
         remedy = "Remove the template that reads the connection, and replace the key if others saw it."
         raise InvalidRequestError([Problem("prompt", "(hidden)", "the request holds the API key", remedy)])
 

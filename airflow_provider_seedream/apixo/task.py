@@ -8,9 +8,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from airflow_provider_seedream.apixo.errors import UnreadableAnswerError
+from airflow_provider_seedream.apixo.text import plain
 
 SUCCESS = "success"
 FAILED = "failed"
+
+_WORD = 100
+_SENTENCE = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +62,14 @@ class TaskStatus:
         if not isinstance(state, str) or not state.strip():
             raise UnreadableAnswerError("it has no 'state'", task_id)
         if (reported := data.get("taskId")) not in (None, task_id):
-            raise UnreadableAnswerError(f"it is about another task, {str(reported)[:80]!r}", task_id)
-        state = state.strip().lower()
+            raise UnreadableAnswerError(f"it is about another task, {plain(reported, 80)!r}", task_id)
+        state = plain(state.strip().lower(), _WORD)
         return cls(
             task_id=task_id,
             state=state,
             urls=_result_urls(data.get("resultJson"), task_id) if state == SUCCESS else (),
-            fail_code=_text(data.get("failCode")),
-            fail_message=_text(data.get("failMsg")),
+            fail_code=_text(data.get("failCode"), _WORD),
+            fail_message=_text(data.get("failMsg"), _SENTENCE),
             created_at=_epoch_seconds(data.get("createTime")),
             completed_at=_epoch_seconds(data.get("completeTime")),
         )
@@ -91,14 +95,16 @@ def _result_urls(result: Any, task_id: str) -> tuple[str, ...]:
                 "state is success, but 'resultJson' is broken JSON", task_id
             ) from None
     urls = result.get("resultUrls") if isinstance(result, Mapping) else None
-    found = tuple(url for url in urls if isinstance(url, str) and url) if isinstance(urls, list) else ()
+    found = (
+        tuple(plain(url) for url in urls if isinstance(url, str) and url) if isinstance(urls, list) else ()
+    )
     if not found:
         raise UnreadableAnswerError("state is success, but 'resultJson' holds no URLs", task_id)
     return found
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None or value == "" else str(value)[:2000]
+def _text(value: Any, limit: int) -> str | None:
+    return None if value is None or value == "" else plain(value, limit)
 
 
 def _epoch_seconds(value: Any) -> float | None:

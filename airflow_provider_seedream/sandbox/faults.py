@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from airflow_provider_seedream.sandbox import connection
@@ -18,7 +18,8 @@ CORRUPTED_BYTES = 16
 
 ALLOWED = (
     f'Allowed: {{"path": the start of a path, without {API}: one of {", ".join(ROUTES)}; "times": 1 or more; '
-    '"method": "GET", "POST" or "HEAD"; "action": {"status": 200-599 with "headers" and "body"; '
+    '"every": 1 or more; "method": "GET", "POST" or "HEAD"; "action": {"status": 200-599 with "headers" and '
+    '"body"; '
     '"drop": "before" or "after"; "delay": seconds; "truncate": bytes; "corrupt": true}}'
 )
 
@@ -61,14 +62,22 @@ class Action(BaseModel):
 
 
 class Fault(BaseModel):
-    """An action on the next ``times`` requests under a path, of one method or all."""
+    """An action on requests under a path, of one method or all.
+
+    :param times: how often it is applied before it is used up.
+    :param every: of the requests that it could be applied to, it takes each ``every``-th and lets the others
+        pass.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     path: str
     times: int = Field(default=1, ge=1)
+    every: int = Field(default=1, ge=1)
     method: Literal["GET", "POST", "HEAD"] | None = None
     action: Action
+
+    _offered: int = PrivateAttr(default=0)
 
     @model_validator(mode="after")
     def _can_match(self) -> Self:
@@ -79,6 +88,16 @@ class Fault(BaseModel):
     def matches(self, method: str, path: str) -> bool:
         """Whether it applies to a request."""
         return path.startswith(self.path) and self.method in (None, method)
+
+    def takes(self, method: str, path: str) -> bool:
+        """Whether it is applied to a request; called once for each request that reaches it."""
+        if not self.matches(method, path):
+            return False
+        self._offered += 1
+        if self._offered % self.every:
+            return False
+        self.times -= 1
+        return True
 
 
 def read_fault(raw: bytes) -> Fault:
@@ -112,10 +131,12 @@ class Faults:
         return [fault.model_dump(exclude_defaults=True) | {"times": fault.times} for fault in self._faults]
 
     def take(self, method: str, path: str) -> Action | None:
-        """The action for a request, if there is one; the oldest fault that matches is used up first."""
+        """The action for a request, if there is one.
+
+        The oldest fault comes first; a request that it lets pass is offered to the next one.
+        """
         for fault in self._faults:
-            if fault.matches(method, path):
-                fault.times -= 1
+            if fault.takes(method, path):
                 if not fault.times:
                     self._faults.remove(fault)
                 return fault.action

@@ -30,7 +30,8 @@ class TaskRecord:
     :param request: the ``input`` object as sent.
     :param requested: number of images that were ordered.
     :param delivered: number of images that came.
-    :param cost_usd: of the delivered images.
+    :param cost_usd: of the delivered images, those of top-ups included.
+    :param top_up_task_ids: taskIds that brought images which the first task did not.
     :param created_at: ISO 8601, UTC; so is ``completed_at``.
     :param dag_id: with ``run_id``, ``task_id`` and ``map_index``, the Airflow task that saves the images.
     """
@@ -42,6 +43,7 @@ class TaskRecord:
     requested: int | None = None
     delivered: int | None = None
     cost_usd: float | None = None
+    top_up_task_ids: list[str] | None = None
     created_at: str | None = None
     completed_at: str | None = None
     dag_id: str | None = None

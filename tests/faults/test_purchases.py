@@ -12,6 +12,7 @@ from PIL import Image
 
 from dev.postgres import Postgres
 from tests.airflow_world import Purchases, World
+from tests.faults.conftest import Metrics
 
 pytestmark = pytest.mark.long
 
@@ -222,11 +223,14 @@ def test_a_stopped_worker_says_what_goes_on(world: World, purchases: Purchases) 
     "The missing one is bought alone, and all three are saved under one manifest",
     "three images",
 )
-def test_just_the_missing_images_are_bought(world: World, purchases: Purchases) -> None:
+def test_just_the_missing_images_are_bought(world: World, purchases: Purchases, metrics: Metrics) -> None:
     dag_id = "faults_top_up"
+    images, cost = metrics.total("seedream.images"), metrics.total("seedream.cost_usd")
     run_id = world.stack.trigger(dag_id)
     assert world.stack.wait_for_run(dag_id, run_id) == "success"
     result: dict[str, Any] = world.stack.xcom(dag_id, run_id, "generate")
     assert [task["requested"] for task in purchases.tasks()] == [3, 1]
     assert (result["delivered"], result["cost_usd"], charged(purchases)) == (3, 0.105, 0.105)
+    assert metrics.total("seedream.images") - images == 3
+    assert metrics.total("seedream.cost_usd") - cost == pytest.approx(0.105)
     assert len(saved_images(world, dag_id)) == 3

@@ -18,6 +18,7 @@ from airflow_provider_seedream.apixo.errors import (
     LookFailedError,
     NotDeliveredError,
     RefusedError,
+    SeedreamError,
     TaskFailedError,
 )
 from airflow_provider_seedream.apixo.exchange import Luck
@@ -284,3 +285,21 @@ def raw_server(answer: bytes) -> Iterator[tuple[int, list[bytes]]]:
         threading.Thread(target=serve, daemon=True).start()
         yield listener.getsockname()[1], received
         listener.shutdown(socket.SHUT_RDWR)
+
+
+class TestAServerThatEchoesTheKey:
+    @pytest.mark.parametrize("key", ["sk-echo/4f1d", 'sk-"quoted"-4f1d'])
+    def test_does_not_get_it_into_an_error(self, connected: Apixo, connect: Connect, key: str) -> None:
+        connect(host=connected.base_url, password=key)
+        for path in ("/generateTask", "/statusTask", "/apikeys"):
+            echo = {"code": 401, "message": f"Bad key {key}", "data": {"error": f"Bearer {key}"}}
+            connected.fault(path, times=9, status=401, body=echo)
+        for call in (
+            lambda: SeedreamHook().submit(GenerateRequest(prompt="a fox")),
+            lambda: SeedreamHook().get_status("t"),
+            lambda: SeedreamHook().get_balance(),
+        ):
+            with pytest.raises(SeedreamError) as failure:
+                call()
+            assert key not in str(failure.value)
+            assert "Bad key ***" in str(failure.value)

@@ -153,7 +153,8 @@ class TestTopUp:
         assert [Image.open(tmp_path / image["name"]).size for image in result["images"]] == [(2048, 2048)] * 3
         assert Decimal(str(result["cost_usd"])) == charged(connected) == Decimal("0.105")
         (manifest,) = tmp_path.glob("*.json")
-        assert json.loads(manifest.read_text())["cost_usd"] == 0.105
+        record = json.loads(manifest.read_text())
+        assert (record["cost_usd"], record["top_up_task_ids"]) == (0.105, [extra["taskId"]])
 
     def test_goes_on_until_all_are_there(self, connected: Apixo, tmp_path: Path) -> None:
         result = self.top_up(tmp_path, prompt="x [[deliver:1]]", max_images=4).run()

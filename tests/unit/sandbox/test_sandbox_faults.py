@@ -168,6 +168,38 @@ class TestWhichRequestsAreHit:
         assert account.look("task_1").status_code == 404
 
 
+class TestAFaultThatStaysOn:
+    """For soaks: a share of all requests fails, whoever sends them."""
+
+    def looks(self, account: Account, number: int) -> list[int]:
+        return [account.look("task_1").status_code for _ in range(number)]
+
+    def test_hits_every_nth_request(self, account: Account) -> None:
+        account.fault("/statusTask", {"status": 500}, every=3, times=1000)
+        assert self.looks(account, 7) == [404, 404, 500, 404, 404, 500, 404]
+
+    def test_is_used_up_by_the_requests_that_it_hit(self, account: Account) -> None:
+        account.fault("/statusTask", {"status": 500}, every=2, times=2)
+        assert self.looks(account, 6) == [404, 500, 404, 500, 404, 404]
+
+    def test_counts_no_requests_of_other_paths_and_methods(self, account: Account, url: str) -> None:
+        account.fault("/results", {"status": 500}, every=2, method="GET", times=9)
+        account.balance()
+        account.http.head(url)
+        assert [account.http.get(url).status_code for _ in range(2)] == [200, 500]
+
+    def test_goes_with_others_on_one_path(self, account: Account) -> None:
+        for status in (429, 500, 502):
+            account.fault("/statusTask", {"status": status}, every=3, times=1000)
+        assert self.looks(account, 9) == [404, 404, 429, 500, 502, 429, 404, 500, 429]
+
+    def test_shows_what_is_left_of_it(self, account: Account) -> None:
+        account.fault("/statusTask", {"status": 500}, every=2, times=9)
+        self.looks(account, 3)
+        (fault,) = account.fault("/results", {"corrupt": True}).json()["faults"][:1]
+        assert (fault["every"], fault["times"]) == (2, 8)
+
+
 class TestABadFaultIsRefused:
     @pytest.mark.parametrize(
         ("change", "word"),
@@ -177,6 +209,8 @@ class TestABadFaultIsRefused:
             ({"path": 7}, "path"),
             ({"times": 0}, "times"),
             ({"times": "2"}, "times"),
+            ({"every": 0}, "every"),
+            ({"every": 1.5}, "every"),
             ({"method": "PUT"}, "method"),
             ({"extra": 1}, "extra"),
             ({"action": {}}, "needs one of"),
