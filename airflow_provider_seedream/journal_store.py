@@ -69,7 +69,7 @@ class JournalStore:
         if record is None:
             return None
         if is_cleared(record, self.max_tries):
-            self._log.info("The task was cleared, so it buys anew. The record of before: %s", record)
+            self._log.info("The task was cleared, so what it bought before does not count: %s", _ids(record))
             return None
         return self._read(record)
 
@@ -87,17 +87,19 @@ class JournalStore:
                 retryable=True,
             ) from error
 
-    def save_if_possible(self, journal: Journal) -> None:
-        """Keep the journal after money was spent, when failing would help nobody."""
+    def save_if_possible(self, journal: Journal) -> bool:
+        """Keep the journal after money was spent, when failing would help nobody; whether it is kept."""
         for attempt in range(1, SAVE_ATTEMPTS + 1):
             try:
                 self._backend.set(KEY, journal.to_json())
-                return
+                return True
             except Exception as error:  # noqa: BLE001 - whatever it is, the purchase has happened
                 self._log.warning(
                     "Attempt %d of %d to record the purchase failed: %s", attempt, SAVE_ATTEMPTS, error
                 )
+            if attempt < SAVE_ATTEMPTS:
                 time.sleep(_PAUSE)
+        return False
 
     def _read(self, record: Any) -> Journal:
         try:
@@ -105,9 +107,17 @@ class JournalStore:
         except ValueError as error:
             raise RecordError(
                 f"The record of what this task has bought before cannot be read ({error}).",
-                "Look for its taskId in the logs of the earlier tries; clear the task to buy anew.",
+                f"Look for its taskId in the logs of the earlier tries. Delete the task's state {KEY!r}, or "
+                "use durable=False once, to buy anew.",
                 retryable=False,
             ) from None
+
+
+def _ids(record: Any) -> list[Any]:
+    """The taskIds in a record, whatever else it is."""
+    purchases = record.get("purchases")
+    found = purchases if isinstance(purchases, list) else []
+    return [one.get("seedream_task_id") for one in found if isinstance(one, dict)]
 
 
 def _words(error: Exception) -> str:

@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from enum import Enum
 from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
 
 from airflow_provider_seedream.apixo.errors import (
     AmbiguousSubmitError,
     BalanceError,
     BudgetError,
+    ConnectionConfigError,
+    InterruptedJobError,
     Kind,
     LookFailedError,
     NotChargedError,
+    RecordError,
     SeedreamError,
     TaskFailedError,
 )
-from airflow_provider_seedream.apixo.journal import Intent, Journal, NextStep
-from airflow_provider_seedream.apixo.records import Submission, result_record
+from airflow_provider_seedream.apixo.journal import UNKNOWN_REQUEST, Intent, Journal, NextStep
+from airflow_provider_seedream.apixo.last_words import last_words
+from airflow_provider_seedream.apixo.model import SEEDREAM_4_5
+from airflow_provider_seedream.apixo.records import SUBMISSION_KEY, Submission, result_record
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.apixo.verdict import Verdict, task_failed
 from airflow_provider_seedream.hooks.seedream import check_sendable
 from airflow_provider_seedream.journal_store import JournalStore
-from airflow_provider_seedream.steps import SUBMISSION_KEY
+from airflow_provider_seedream.parameters import money
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -34,6 +43,15 @@ if TYPE_CHECKING:
 
 UNKNOWN_GRACE_SECONDS = 60.0
 """A task that was accepted less than this ago may be unknown to the API for a moment."""
+
+UNKNOWN_LOOKS = 3
+"""How often APIXO must say that it does not know a task before that is believed, and paid for."""
+
+UNKNOWN_PAUSE = 2.0
+"""Seconds between these looks."""
+
+ANSWER_PAUSE = 2.0
+"""Seconds between two looks for the record of a submission that may still be on its way."""
 
 MAX_TOP_UPS = 3
 """How often missing images are bought at most."""
@@ -45,22 +63,44 @@ class Terms:
 
     :param durable: whether a retry finds what was bought.
     :param on_ambiguous_submit: ``fail`` or ``resubmit``, where a charge may have happened.
-    :param max_cost: USD that the Airflow task may spend in all its tries; ``None`` is no limit.
+    :param has_budget: whether ``max_cost`` was given, whatever it rendered to.
+    :param max_cost: USD that the Airflow task may spend in all its tries, as a number or text.
     :param check_balance: whether the key's balance must cover a submission before it is sent.
     :param retryable_codes: normalized failCodes that a retry may help; ``None`` leaves it to the tables.
     """
 
     durable: bool = True
     on_ambiguous_submit: str = "fail"
-    max_cost: Decimal | None = None
+    has_budget: bool = False
+    max_cost: float | str | None = None
     check_balance: bool = False
     retryable_codes: frozenset[str] | None = None
+
+    @property
+    def limit(self) -> Decimal | None:
+        """``max_cost`` in USD; ``None`` is no limit.
+
+        :raises InvalidRequestError: a template rendered to no amount, which must not become no limit.
+        """
+        return money("max_cost", "" if self.max_cost is None else self.max_cost) if self.has_budget else None
+
+
+class _Fate(Enum):
+    """What has become of a purchase of an earlier try."""
+
+    ALIVE = "has delivered, or may still do so"
+    FAILED = "failed, and was refunded"
+    UNKNOWN = "is not known to the API"
 
 
 class Purchases:
     """What one Airflow task buys and has bought, the main submission first, then its top-ups.
 
+    A segment of a task (a try up to its deferral, or from there on) begins with :meth:`load` or
+    :meth:`resume`, before anything else that can fail: only then is it known what a failure costs.
+
     :param verdicts: how those ended that are known to have ended, by taskId.
+    :param refusal: what kept the last top-up from being bought.
     """
 
     def __init__(self, hook: SeedreamHook, context: Context, terms: Terms) -> None:
@@ -68,18 +108,22 @@ class Purchases:
         self._ti: Any = context["ti"]
         self._terms = terms
         self._store = JournalStore(context, durable=terms.durable, log=hook.log)
-        self._journal = Journal(max_tries=self._store.max_tries, fingerprint="")
+        self._journal = Journal(max_tries=self._store.max_tries, fingerprint=UNKNOWN_REQUEST)
+        self._recorded = True
+        self._warned = False
+        self.resumed = False
         self.verdicts: dict[str, Verdict] = {}
+        self.refusal: SeedreamError | None = None
 
     @property
     def bought(self) -> tuple[Submission, ...]:
-        """What APIXO has accepted and has not failed."""
+        """What APIXO has accepted."""
         return self._journal.purchases
 
     @property
-    def carries_on(self) -> bool:
+    def record_lasts(self) -> bool:
         """Whether a retry of the Airflow task finds what was bought."""
-        return self._store.survives_retries
+        return self._store.survives_retries and self._recorded
 
     @property
     def perhaps_charged(self) -> Decimal | None:
@@ -87,44 +131,66 @@ class Purchases:
         open_charge = self._journal.intent.charge if self._journal.intent else Decimal(0)
         return self._journal.lost + open_charge or None
 
+    def keep_record(self) -> None:
+        """Record what could not be recorded before, if there is something."""
+        if not self._recorded:
+            self._recorded = self._store.save_if_possible(self._journal)
+
+    # --- a segment begins ----------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Learn what earlier tries have bought.
+
+        :raises RecordError: it cannot be read.
+        """
+        self._journal = self._store.load() or self._journal
+
+    def resume(self, event: Any = None) -> None:
+        """Learn what this try has bought before it deferred, from everything that tells.
+
+        :param event: of the trigger; ``None`` where it was lost.
+        :raises RecordError: nothing tells, and the record may be readable later.
+        :raises InterruptedJobError: nothing tells.
+        """
+        self.resumed = True
+        named, self.verdicts = Verdict.read_event(event)
+        journal, problem = self._recorded_journal()
+        self._journal = journal.with_purchases([*self._pushed(), *self._foreign(named, journal)])
+        if not self.bought:
+            raise problem or InterruptedJobError("what this try has bought is in its log only")
+        if problem is None and self._journal is not journal:
+            self._recorded = self._store.save_if_possible(self._journal)
+
+    def find_again(self, request: GenerateRequest) -> bool:
+        """Whether an earlier try has bought this request, so that nothing needs to be bought.
+
+        A task that failed, or that the API does not know, counts as not bought.
+
+        :raises AmbiguousSubmitError: a charge may have happened, and ``on_ambiguous_submit`` is ``fail``.
+        :raises TaskFailedError: the task failed in a way that buying it anew cannot help.
+        """
+        # The connection's routing may change between tries; what was bought stays bought.
+        fingerprint = request.fingerprint
+        step = self._journal.next_step(fingerprint)
+        if step is NextStep.AMBIGUOUS:
+            self._wait_for_the_answer()
+            step = self._journal.next_step(fingerprint)
+        if step is NextStep.CARRY_ON:
+            return self._find_alive(request)
+        if step is NextStep.AMBIGUOUS:
+            self._settle_intent()
+        elif self._journal.fingerprint != fingerprint:
+            self._turn_to(fingerprint)
+        return False
+
+    # --- buying --------------------------------------------------------------------------------------
+
     def as_sent(self, request: GenerateRequest) -> GenerateRequest:
         """The request with the connection's routing, where it names none of its own."""
         provider = self._hook.account.provider
         return replace(request, provider=provider) if request.provider is None and provider else request
 
-    # --- a try begins --------------------------------------------------------------------------------
-
-    def carry_on(self, request: GenerateRequest) -> bool:
-        """Whether an earlier try has bought this request, so that nothing needs to be bought.
-
-        A task that failed, or that the API does not know, counts as not bought.
-
-        :raises RecordError: what was bought cannot be read.
-        :raises AmbiguousSubmitError: a charge may have happened, and ``on_ambiguous_submit`` is ``fail``.
-        :raises TaskFailedError: the task failed in a way that buying it anew cannot help.
-        """
-        request = self.as_sent(request)
-        former = self._store.load()
-        step = former.next_step(request.fingerprint) if former else NextStep.BUY
-        if former is None or step is NextStep.BUY:
-            self._forget(former)
-            self._journal = Journal(max_tries=self._store.max_tries, fingerprint=request.fingerprint)
-            return False
-        self._journal = former
-        if step is NextStep.AMBIGUOUS:
-            self._settle_intent()
-            return False
-        return self._find_again(request)
-
-    def resume(self, verdicts: Mapping[str, Verdict]) -> None:
-        """Take up what this try bought before it deferred.
-
-        :param verdicts: of the trigger, by taskId.
-        """
-        self._journal = self._store.load() or self._journal_without_record(verdicts)
-        self.verdicts = dict(verdicts)
-
-    def buy(self, request: GenerateRequest) -> Submission:
+    def buy(self, request: GenerateRequest) -> None:
         """Submit, with the intent recorded before and the taskId after; this spends money.
 
         :raises NotChargedError: budget or balance do not allow it, or APIXO refused it.
@@ -132,47 +198,128 @@ class Purchases:
         """
         request = self.as_sent(request)
         check_sendable(request, self._hook.account)
+        self._warn_of_what_is_not_protected()
+        self._record(request, self._submit(request))
+
+    def top_up(self, missing: int) -> bool:
+        """Buy the images that did not come; whether anything was bought.
+
+        What keeps it from buying is logged and kept in ``refusal``: the images that came are kept in any
+        case.
+
+        :param missing: number of images.
+        """
+        main, last = self.bought[0], self.verdicts[self.bought[-1].seedream_task_id]
+        if len(self.bought) > MAX_TOP_UPS or not (last.status and last.status.succeeded):
+            return False
+        if main.request is None:
+            self._hook.log.warning("What was asked for is not known (any more), so it is not topped up.")
+            return False
+        if main.request.get("sequential_image_generation") == "auto":
+            self._hook.log.info("A connected set may have fewer images than asked for; it is not topped up.")
+            return False
+        order = {**main.request, "max_images": missing, "model": main.model, "provider": main.provider}
+        try:
+            self._settle_intent()
+            self.buy(GenerateRequest(**order))
+        except (NotChargedError, AmbiguousSubmitError) as error:
+            self.refusal = error
+            self._hook.log.warning("%d image(s) are missing and cannot be bought: %s", missing, error)
+            return False
+        return True
+
+    def _submit(self, request: GenerateRequest) -> str:
+        try:
+            return self._post(request)
+        except AmbiguousSubmitError as error:
+            if error.seedream_task_id:
+                self._hook.log.warning("%s", error)
+                return error.seedream_task_id
+            if self._terms.on_ambiguous_submit == "fail":
+                raise
+            self._write_off(error)
+        try:
+            return self._post(request)
+        except AmbiguousSubmitError as error:
+            error.retry_helps = True
+            raise
+
+    def _post(self, request: GenerateRequest) -> str:
         charge = request.max_cost(self._hook.account.price_per_image)
         self._check_budget(charge)
-        self._warn_of_what_is_not_protected()
-        task_id = self._submit(request, charge)
-        return self._record(request, task_id)
-
-    # --- carrying on ---------------------------------------------------------------------------------
-
-    def _find_again(self, request: GenerateRequest) -> bool:
-        main = self.bought[0]
-        gone = [one.seedream_task_id for one in self.bought if not self._is_alive(one)]
-        if main.seedream_task_id in gone:
-            gone = [one.seedream_task_id for one in self.bought]
-        self._journal = self._journal.without(gone)
-        if not self.bought:
-            return False
-        self._hook.log.info("Carrying on with task %s; nothing is bought again.", main.seedream_task_id)
-        self._push(replace(main, request=request.input))
-        return True
-
-    def _is_alive(self, submission: Submission) -> bool:
-        """Whether a purchase has delivered or may still do so; remembers how it ended."""
-        task_id = submission.seedream_task_id
+        balance = self._balance_before(charge)
+        self._hook.log.info(
+            "Submitting %d image(s), %s %s, to %s; at most %s USD.",
+            request.max_images,
+            request.resolution,
+            request.mode,
+            request.model,
+            charge,
+        )
+        intent = Intent(fingerprint=request.fingerprint, at=time.time(), charge=charge, balance=balance)
+        journal = self._journal.intending(intent)
+        self._store.save(journal)
+        self._journal = journal
         try:
-            status = self._hook.get_status(task_id, submission.model)
-        except LookFailedError as error:
-            unknown = _is_unknown(error, submission)
-            self._hook.log.warning("%s %s", error, "Submitting anew." if unknown else "Waiting on.")
-            return not unknown
-        if status.finished and not status.succeeded:
-            self._judge_failure(status)
-            return False
-        if verdict := Verdict.of_look(status):
-            self.verdicts[task_id] = verdict
-        return True
+            return self._hook.submit(request, balance=balance, read_balance=False)
+        except NotChargedError:
+            self._journal = self._journal.withdrawn()
+            self._store.save_if_possible(self._journal)
+            raise
 
-    def _judge_failure(self, status: TaskStatus) -> None:
-        error = task_failed(status, self._terms.retryable_codes)
-        if not error.retryable and status.task_id == self.bought[0].seedream_task_id:
-            raise error
-        self._hook.log.warning("%s It is submitted anew.", error)
+    def _record(self, request: GenerateRequest, task_id: str) -> None:
+        price = self._hook.account.price_per_image
+        submission = Submission.of(request, task_id, price_per_image=price, now=time.time())
+        # Logged first: if the record cannot be kept, the log still has the taskId.
+        self._hook.log.info("APIXO accepted task %s and pre-charged %s USD.", task_id, submission.charged)
+        self._journal = self._journal.bought(submission)
+        self._recorded = self._store.save_if_possible(self._journal)
+        if len(self.bought) == 1:
+            self._push(submission)
+
+    def _push(self, submission: Submission) -> None:
+        self._ti.xcom_push(key=SUBMISSION_KEY, value=submission.to_json())
+
+    def _check_budget(self, charge: Decimal) -> None:
+        limit = self._terms.limit
+        known = sum((self._cost(one) for one in self.bought), Decimal(0))
+        spent = self._journal.lost + self._journal.spent + known
+        if limit is not None and spent + charge > limit:
+            raise BudgetError(spent + charge, limit, spent)
+
+    def _cost(self, submission: Submission) -> Decimal:
+        """USD that a purchase costs; its pre-charge, as long as it has not ended."""
+        verdict = self.verdicts.get(submission.seedream_task_id)
+        if verdict and verdict.status and verdict.status.finished:
+            return len(verdict.status.urls) * submission.price_per_image
+        return submission.charged or Decimal(0)
+
+    def _balance_before(self, charge: Decimal) -> Decimal | None:
+        if not self._terms.check_balance:
+            return self._hook.glance_at_balance()
+        balance = self._hook.get_balance()
+        if balance < charge:
+            raise BalanceError(charge, balance)
+        return balance
+
+    def _warn_of_what_is_not_protected(self) -> None:
+        if self._terms.durable and not self._store.survives_retries and not self._warned:
+            self._warned = True
+            self._hook.log.warning(
+                "This Airflow has no task state store (3.3 has): if the worker dies after the submission, "
+                "a retry does not find what was bought, and buys again."
+            )
+
+    # --- a submission without an answer --------------------------------------------------------------
+
+    def _wait_for_the_answer(self) -> None:
+        """Leave another worker, which Airflow took for dead, the time to record what it is just buying."""
+        while (intent := self._journal.intent) and self._may_be_on_its_way(intent):
+            time.sleep(ANSWER_PAUSE)
+            self.load()
+
+    def _may_be_on_its_way(self, intent: Intent) -> bool:
+        return time.time() < intent.at + self._hook.account.request_timeout
 
     def _settle_intent(self) -> None:
         """Decide about a submission of an earlier try whose answer nobody recorded."""
@@ -188,41 +335,105 @@ class Purchases:
             raise error
         self._write_off(error)
 
-    def _forget(self, former: Journal | None) -> None:
-        if former and (former.purchases or former.intent):
-            self._hook.log.warning(
-                "An earlier try was about another request, so this one is bought. The record of that: %s",
-                former.to_json(),
-            )
+    def _write_off(self, error: AmbiguousSubmitError) -> None:
+        self._hook.log.warning("%s Submitting again, since on_ambiguous_submit is 'resubmit'.", error)
+        self._journal = self._journal.written_off()
 
-    def _journal_without_record(self, verdicts: Mapping[str, Verdict]) -> Journal:
-        """Even without its record, what was paid for is kept."""
+    # --- what earlier tries have bought --------------------------------------------------------------
+
+    def _turn_to(self, fingerprint: str) -> None:
+        """Begin anew for another request than that of the record, if there is a record."""
+        if self.bought or self._journal.intent:
+            self._hook.log.warning(
+                "An earlier try was about another request, so this one is bought. Bought before: %s.",
+                self._journal.summary,
+            )
+        self._journal = self._journal.for_request(fingerprint, self._spent_on_others())
+        self.verdicts = {}
+
+    def _spent_on_others(self) -> Decimal:
+        """USD that purchases for another request cost; looked up where there is a limit to keep."""
+        if self._terms.has_budget:
+            for one in self.bought:
+                with suppress(SeedreamError):
+                    self._remember(self._hook.get_status(one.seedream_task_id, one.model))
+        return sum((self._cost(one) for one in self.bought), Decimal(0))
+
+    def _find_alive(self, request: GenerateRequest) -> bool:
+        main = self.bought[0]
+        fates = {one.seedream_task_id: self._fate(one) for one in self.bought}
+        lost_main = fates[main.seedream_task_id] is not _Fate.ALIVE
+        failed = [task_id for task_id, fate in fates.items() if fate is _Fate.FAILED]
+        self._journal = self._journal.without(failed, refunded=True)
+        gone = [task_id for task_id, fate in fates.items() if lost_main or fate is _Fate.UNKNOWN]
+        self._journal = self._journal.without(gone, refunded=False)
+        if not self.bought:
+            return False
+        self._hook.log.info("Carrying on with task %s; nothing is bought again.", main.seedream_task_id)
+        self._push(replace(main, request=request.input))
+        return True
+
+    def _fate(self, submission: Submission) -> _Fate:
+        """What has become of a purchase; remembers how it ended."""
+        task_id = submission.seedream_task_id
+        for look in range(UNKNOWN_LOOKS):
+            if look:
+                time.sleep(UNKNOWN_PAUSE)
+            try:
+                status = self._hook.get_status(task_id, submission.model)
+            except LookFailedError as error:
+                if not _is_unknown(error, submission):
+                    self._hook.log.warning("%s Waiting on.", error)
+                    return _Fate.ALIVE
+                self._hook.log.warning("%s", error)
+                continue
+            return self._fate_by(status)
+        self._hook.log.warning("APIXO does not know task %s (any more). It is submitted anew.", task_id)
+        return _Fate.UNKNOWN
+
+    def _fate_by(self, status: TaskStatus) -> _Fate:
+        self._remember(status)
+        if not status.finished or status.succeeded:
+            return _Fate.ALIVE
+        error = task_failed(status, self._terms.retryable_codes)
+        if not error.retryable and status.task_id == self.bought[0].seedream_task_id:
+            raise error
+        self._hook.log.warning("%s It is submitted anew.", error)
+        return _Fate.FAILED
+
+    def _remember(self, status: TaskStatus) -> None:
+        if verdict := Verdict.of_look(status):
+            self.verdicts[status.task_id] = verdict
+
+    # --- what this try has bought --------------------------------------------------------------------
+
+    def _recorded_journal(self) -> tuple[Journal, RecordError | None]:
+        try:
+            return self._store.load() or self._journal, None
+        except RecordError as error:
+            self._hook.log.warning("%s", error)
+            return self._journal, error
+
+    def _pushed(self) -> list[Submission]:
+        """What was pushed to XCom; the only record that the first release made."""
         ti = self._ti
-        pushed = ti.xcom_pull(task_ids=ti.task_id, key=SUBMISSION_KEY, map_indexes=ti.map_index)
-        if isinstance(pushed, Mapping):
-            found = [Submission.from_json(pushed)]
-        else:
-            price = self._hook.account.price_per_image
-            found = [Submission(seedream_task_id=one, price_per_image=price) for one in verdicts]
-        fingerprint = found[0].fingerprint or "" if found else ""
-        return Journal(max_tries=self._store.max_tries, fingerprint=fingerprint, purchases=tuple(found))
+        try:
+            pushed = ti.xcom_pull(task_ids=ti.task_id, key=SUBMISSION_KEY, map_indexes=ti.map_index)
+            return [Submission.from_json(pushed)] if isinstance(pushed, Mapping) else []
+        except Exception as error:  # noqa: BLE001 - the event and the journal tell as well
+            self._hook.log.warning("The submission cannot be read from XCom: %s", error)
+            return []
 
-    def report_kill(self) -> None:
-        """Say what goes on at APIXO when the worker is told to stop."""
-        for submission in self.bought:
-            ended = submission.seedream_task_id in self.verdicts
-            self._hook.log.warning(
-                "Task %s %s.",
-                submission.seedream_task_id,
-                "has ended; what it delivered is billed, and stays available at APIXO"
-                if ended
-                else "cannot be cancelled: APIXO goes on with it, and bills what it delivers",
-            )
-        if self._journal.intent:
-            self._hook.log.warning(
-                "A submission is on its way: it may be accepted, and charged with %s USD.",
-                self._journal.intent.charge,
-            )
+    def _foreign(self, task_ids: Sequence[str], journal: Journal) -> list[Submission]:
+        """What is known of tasks whose submission was not recorded: even so, what was paid for is kept."""
+        try:
+            price = self._hook.account.price_per_image
+        except ConnectionConfigError:
+            price = SEEDREAM_4_5.price_per_image
+        requested = int(journal.intent.charge / price) if journal.intent else None
+        return [
+            Submission(seedream_task_id=one, price_per_image=price, requested=requested) for one in task_ids
+        ]
 
     # --- what came of it -----------------------------------------------------------------------------
 
@@ -253,111 +464,76 @@ class Purchases:
     def _success(self, submission: Submission) -> TaskStatus:
         return self.verdicts[submission.seedream_task_id].success(self._terms.retryable_codes)
 
-    def top_up(self, missing: int) -> bool:
-        """Buy the images that did not come; whether anything was bought.
-
-        What keeps it from buying is logged: the images that came are kept in any case.
-
-        :param missing: number of images.
-        """
-        main, last = self.bought[0], self.verdicts[self.bought[-1].seedream_task_id]
-        if len(self.bought) > MAX_TOP_UPS or not (last.status and last.status.succeeded):
-            return False
-        if main.request is None:
-            self._hook.log.warning("What was asked for is not known (any more), so it is not topped up.")
-            return False
-        if main.request.get("sequential_image_generation") == "auto":
-            self._hook.log.info("A connected set may have fewer images than asked for; it is not topped up.")
-            return False
-        try:
-            self._settle_intent()
-            self.buy(GenerateRequest(**{**main.request, "max_images": missing}, model=main.model))
-        except (NotChargedError, AmbiguousSubmitError) as error:
-            self._hook.log.warning("%d image(s) are missing and cannot be bought: %s", missing, error)
-            return False
-        return True
-
-    # --- buying --------------------------------------------------------------------------------------
-
-    def _check_budget(self, charge: Decimal) -> None:
-        limit = self._terms.max_cost
-        spent = self._journal.lost + sum((self._cost(one) for one in self.bought), Decimal(0))
-        if limit is not None and spent + charge > limit:
-            raise BudgetError(spent + charge, limit, spent)
-
-    def _cost(self, submission: Submission) -> Decimal:
-        """USD that a purchase costs; its pre-charge, as long as it has not ended."""
-        verdict = self.verdicts.get(submission.seedream_task_id)
-        if verdict and verdict.status and verdict.status.finished:
-            return len(verdict.status.urls) * submission.price_per_image
-        return submission.charged or Decimal(0)
-
-    def _balance_before(self, charge: Decimal) -> Decimal | None:
-        if not self._terms.check_balance:
-            return self._hook.glance_at_balance()
-        balance = self._hook.get_balance()
-        if balance < charge:
-            raise BalanceError(charge, balance)
-        return balance
-
-    def _submit(self, request: GenerateRequest, charge: Decimal) -> str:
-        try:
-            return self._post(request, charge)
-        except AmbiguousSubmitError as error:
-            if self._terms.on_ambiguous_submit == "fail":
-                raise
-            self._write_off(error)
-        try:
-            self._check_budget(charge)
-            return self._post(request, charge)
-        except AmbiguousSubmitError as error:
-            error.retry_helps = True
-            raise
-
-    def _post(self, request: GenerateRequest, charge: Decimal) -> str:
-        balance = self._balance_before(charge)
-        self._hook.log.info(
-            "Submitting %d image(s), %s %s, to %s; at most %s USD.",
-            request.max_images,
-            request.resolution,
-            request.mode,
-            request.model,
-            charge,
-        )
-        intent = Intent(fingerprint=request.fingerprint, at=time.time(), charge=charge, balance=balance)
-        self._journal = self._journal.intending(intent)
-        self._store.save(self._journal)
-        try:
-            return self._hook.submit(request, balance=balance)
-        except NotChargedError:
-            self._journal = self._journal.withdrawn()
-            self._store.save_if_possible(self._journal)
-            raise
-
-    def _write_off(self, error: AmbiguousSubmitError) -> None:
-        self._hook.log.warning("%s Submitting again, since on_ambiguous_submit is 'resubmit'.", error)
-        self._journal = self._journal.written_off()
-
-    def _record(self, request: GenerateRequest, task_id: str) -> Submission:
-        price = self._hook.account.price_per_image
-        submission = Submission.of(request, task_id, price_per_image=price, now=time.time())
-        # Logged first: if the record cannot be kept, the log still has the taskId.
-        self._hook.log.info("APIXO accepted task %s and pre-charged %s USD.", task_id, submission.charged)
-        self._journal = self._journal.bought(submission)
-        self._store.save_if_possible(self._journal)
-        if len(self.bought) == 1:
-            self._push(submission)
-        return submission
-
-    def _push(self, submission: Submission) -> None:
-        self._ti.xcom_push(key=SUBMISSION_KEY, value=submission.to_json())
-
-    def _warn_of_what_is_not_protected(self) -> None:
-        if self._terms.durable and not self._store.survives_retries:
+    def report_kill(self) -> None:
+        """Say what goes on at APIXO when the worker is told to stop."""
+        for submission in self.bought:
+            ended = submission.seedream_task_id in self.verdicts
             self._hook.log.warning(
-                "This Airflow has no task state store (3.3 has): if the worker dies after the submission, "
-                "a retry does not find what was bought, and buys again."
+                "Task %s %s.",
+                submission.seedream_task_id,
+                "has ended; what it delivered is billed, and stays available at APIXO"
+                if ended
+                else "cannot be cancelled: APIXO goes on with it, and bills what it delivers",
             )
+        if self._journal.intent:
+            self._hook.log.warning(
+                "A submission is on its way: it may be accepted, and charged with %s USD.",
+                self._journal.intent.charge,
+            )
+
+
+@contextmanager
+def failures_explained(purchases: Purchases) -> Iterator[None]:
+    """For what buys: every failure ends with what is charged and what a retry does.
+
+    A failure that no retry can help, or that a retry would pay for again, becomes one that Airflow does not
+    retry.
+    """
+    try:
+        yield
+    except SeedreamError as error:
+        explained = _explained(error, purchases)
+        if explained is error:
+            raise
+        raise explained from error
+    except (Exception, AirflowTaskTimeout) as error:
+        if not (purchases.bought or purchases.perhaps_charged or purchases.resumed):
+            raise
+        failure = InterruptedJobError(f"{type(error).__name__}: {error}")
+        raise _explained(failure, purchases) from error
+
+
+def _explained(error: SeedreamError, purchases: Purchases) -> Exception:
+    purchases.keep_record()
+    error.retry_helps = _retry_helps(error, purchases)
+    words = last_words(
+        error, purchases.bought, record_lasts=purchases.record_lasts, perhaps=purchases.perhaps_charged
+    )
+    if not error.retryable:
+        return AirflowFailException(f"{error} {words}")
+    error.args = (f"{error} {words}",)
+    return error
+
+
+def _retry_helps(error: SeedreamError, purchases: Purchases) -> bool:
+    if isinstance(error, TaskFailedError):
+        return error.retryable
+    spent = bool(purchases.bought) or purchases.resumed or isinstance(error, InterruptedJobError)
+    if spent and not purchases.record_lasts:
+        # It would buy again.
+        return False
+    if purchases.bought and _may_pass(error):
+        return True
+    return error.retryable
+
+
+def _may_pass(error: SeedreamError) -> bool:
+    """Whether a failure that is final before the purchase may pass while what was bought waits.
+
+    Airflow reports a secrets store or database that is out of reach as a connection that does not exist.
+    """
+    unknown = isinstance(error, LookFailedError) and error.cause.kind is Kind.NOT_FOUND
+    return unknown or isinstance(error, ConnectionConfigError)
 
 
 def _is_unknown(error: SeedreamError, submission: Submission) -> bool:

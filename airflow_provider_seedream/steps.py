@@ -11,32 +11,26 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
-    AirflowTaskTimeout,
     BaseOperator,
     conf,
 )
 
 from airflow_provider_seedream.apixo.errors import (
-    InterruptedJobError,
     NotFinishedError,
     SeedreamError,
     TaskFailedError,
 )
-from airflow_provider_seedream.apixo.last_words import last_words
 from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, Pace
-from airflow_provider_seedream.apixo.records import Submission, result_record
+from airflow_provider_seedream.apixo.records import SUBMISSION_KEY, Submission, result_record
 from airflow_provider_seedream.apixo.task import TaskStatus
 from airflow_provider_seedream.apixo.verdict import Verdict, task_failed
 from airflow_provider_seedream.metrics import count
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from airflow.sdk.types import Logger
 
     from airflow_provider_seedream.hooks.seedream import SeedreamHook
-    from airflow_provider_seedream.purchasing import Purchases
-
-SUBMISSION_KEY = "submission"
-"""XCom key of :meth:`Submission.to_json`, pushed as soon as the API has accepted the task."""
 
 DEFERRAL_FAILED = "__fail__"
 """``next_method`` of a task whose deferral failed (``TRIGGER_FAIL_REPR`` in Airflow 3.1-3.3)."""
@@ -61,41 +55,6 @@ def hopeless_failures_end_the_task() -> Iterator[None]:
         if error.retryable:
             raise
         raise AirflowFailException(str(error)) from error
-
-
-@contextmanager
-def failures_explained(purchases: Purchases) -> Iterator[None]:
-    """For what buys: every failure ends with what is charged and what a retry does.
-
-    A failure that no retry can help, or that a retry would pay for again, becomes one that Airflow does not
-    retry.
-    """
-    try:
-        yield
-    except SeedreamError as error:
-        explained = _explained(error, purchases)
-        if explained is error:
-            raise
-        raise explained from error
-    except (Exception, AirflowTaskTimeout) as error:
-        if not purchases.bought and not purchases.perhaps_charged:
-            raise
-        failure = InterruptedJobError(f"{type(error).__name__}: {error}")
-        raise _explained(failure, purchases) from error
-
-
-def _explained(error: SeedreamError, purchases: Purchases) -> Exception:
-    refunded = isinstance(error, TaskFailedError)
-    unknown = isinstance(error, InterruptedJobError)
-    if not purchases.carries_on and (unknown or (purchases.bought and not refunded)):
-        error.retry_helps = False
-    words = last_words(
-        error, purchases.bought, carries_on=purchases.carries_on, perhaps=purchases.perhaps_charged
-    )
-    if not error.retryable:
-        return AirflowFailException(f"{error} {words}")
-    error.args = (f"{error} {words}",)
-    return error
 
 
 def recorded_submission(context: Context, pushed_by: str, seedream_task_id: str) -> Submission | None:
@@ -157,21 +116,25 @@ def wait_until(context: Context, operator: BaseOperator, timeout: float) -> floa
     """Epoch seconds at which a wait ends that begins now.
 
     Airflow 3.1-3.3 do not enforce ``execution_timeout`` while a task is deferred, so it is done here. It
-    counts from the start of the try, which Airflow keeps across deferrals, and ends a little earlier, so
-    that our error tells what happened.
+    counts from the start of the try, which Airflow keeps across deferrals (3.2+), and ends a little
+    earlier, so that our error tells what happened.
 
     :param timeout: seconds from now.
     """
     now = time.time()
     if operator.execution_timeout is None:
         return now + timeout
-    started = getattr(context["ti"], "start_date", None)
-    begin = started.timestamp() if isinstance(started, datetime) else now
     allowed = operator.execution_timeout.total_seconds()
-    limit = begin + allowed - min(EXECUTION_MARGIN_SECONDS, allowed / 10)
+    limit = started_at(context) + allowed - min(EXECUTION_MARGIN_SECONDS, allowed / 10)
     if limit < now + timeout:
         operator.log.info("execution_timeout leaves %.0f s to wait for the result.", max(0.0, limit - now))
     return min(now + timeout, limit)
+
+
+def started_at(context: Context) -> float:
+    """Epoch seconds at which this try began; its present segment, before Airflow 3.2."""
+    started = getattr(context["ti"], "start_date", None)
+    return started.timestamp() if isinstance(started, datetime) else time.time()
 
 
 def defer_until_finished(
@@ -215,24 +178,13 @@ def wait(
     return {watch.task_id: Verdict.of(watch) for watch in watches}
 
 
-def look_after_failed_deferral(
-    hook: SeedreamHook, submissions: Sequence[Submission], failure: Mapping[str, Any] | None
-) -> dict[str, Verdict]:
-    """One last look, for a task whose trigger was lost or ended by Airflow's own timeout.
+def report_failed_deferral(log: Logger, failure: Mapping[str, Any] | None) -> None:
+    """Say why a trigger was lost, or that Airflow's own timeout ended it.
 
     :param failure: Airflow's ``error`` and ``traceback``.
     """
     reason = dict(failure or {})
-    hook.log.warning(
-        "%s. %s", reason.get("error", "The trigger failed"), "\n".join(reason.get("traceback") or [])
-    )
-    return wait(hook, submissions, submissions[-1].pace, deadline=time.time())
-
-
-def verdicts_of(event: Mapping[str, Any]) -> dict[str, Verdict]:
-    """The verdicts in a trigger's event, by taskId."""
-    verdicts = [Verdict.from_json(one) for one in event["verdicts"]]
-    return {verdict.task_id: verdict for verdict in verdicts}
+    log.warning("%s. %s", reason.get("error", "The trigger failed"), "\n".join(reason.get("traceback") or []))
 
 
 def conclude(submission: Submission, verdict: Verdict) -> dict[str, Any]:

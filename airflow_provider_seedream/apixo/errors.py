@@ -81,9 +81,20 @@ class SeedreamError(Exception):
         """Whether a retry can help."""
         return self.cause.retryable if self.retry_helps is None else self.retry_helps
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by content: the constructors take other arguments than the message."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[SeedreamError], args: tuple[object, ...], state: dict[str, object]) -> SeedreamError:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
 
 class NotChargedError(SeedreamError):
-    """It failed before any money was spent."""
+    """What failed spends no money; an earlier step may have."""
 
 
 class ChargedError(SeedreamError):
@@ -116,7 +127,7 @@ class InvalidRequestError(NotChargedError, ValueError):
         self.problems = tuple(problems)
         cause = Cause(Kind.INPUT, "The request is invalid", "Correct the field named above.")
         super().__init__(
-            "Invalid Seedream request, nothing was sent or charged. " + " ".join(map(str, self.problems)),
+            "Invalid Seedream request, it was not sent. " + " ".join(map(str, self.problems)),
             cause,
         )
 
@@ -226,12 +237,20 @@ class AmbiguousSubmitError(ChargedError):
     :param detail: what happened to the answer.
     :param before: USD on the key before the submission, where it could be read.
     :param after: USD on the key afterwards, where it could be read.
+    :param seedream_task_id: the task that the answer names all the same, if it does.
     """
 
-    def __init__(self, detail: str, before: Decimal | None = None, after: Decimal | None = None) -> None:
+    def __init__(
+        self,
+        detail: str,
+        before: Decimal | None = None,
+        after: Decimal | None = None,
+        seedream_task_id: str | None = None,
+    ) -> None:
         self.detail = detail
         self.before = before
         self.after = after
+        self.seedream_task_id = seedream_task_id
         cause = Cause(
             Kind.AMBIGUOUS,
             "The answer to the submission was lost",
@@ -246,7 +265,7 @@ class AmbiguousSubmitError(ChargedError):
 
     def with_balances(self, before: Decimal | None, after: Decimal | None) -> AmbiguousSubmitError:
         """The same error, telling the balance before and after."""
-        return type(self)(self.detail, before, after)
+        return type(self)(self.detail, before, after, self.seedream_task_id)
 
 
 def _balances(before: Decimal | None, after: Decimal | None) -> str:
@@ -305,14 +324,14 @@ class NotFinishedError(ChargedError):
 
 
 class InterruptedJobError(ChargedError):
-    """Something that this provider did not foresee ended the job after images were bought.
+    """Something that this provider did not foresee ended the job when money was, or may have been, spent.
 
     :param reason: what it was.
     """
 
     def __init__(self, reason: str) -> None:
-        cause = Cause(Kind.UNKNOWN, "The job was interrupted after the purchase", "See the log.")
-        super().__init__(f"The job was interrupted after the purchase: {reason}", cause)
+        cause = Cause(Kind.UNKNOWN, "The job was interrupted", "See the log.")
+        super().__init__(f"The job was interrupted: {reason}.", cause)
 
 
 class TooFewImagesError(ChargedError):
@@ -321,14 +340,18 @@ class TooFewImagesError(ChargedError):
     :param delivered: number of images.
     :param wanted: ``min_images``.
     :param where: the manifest, or ``None`` where nothing was to be saved.
+    :param obstacle: what kept the missing images from being bought, where that was tried.
     """
 
-    def __init__(self, delivered: int, wanted: int, where: str | None) -> None:
-        remedy = "Lower min_images, or use on_partial='top_up'."
+    def __init__(
+        self, delivered: int, wanted: int, where: str | None, obstacle: SeedreamError | None = None
+    ) -> None:
+        remedy = f"The rest could not be bought: {obstacle}" if obstacle else "Lower min_images, or top up."
         kept = f"They are saved, see {where}." if where else "Their URLs are in the log."
         message = f"{delivered} image(s) were delivered, min_images={wanted}. {kept}"
-        # Looking again would find the same images.
-        super().__init__(f"{message} {remedy}", Cause(Kind.INPUT, message, remedy))
+        # Looking again finds the same images; only what is bought in addition can help.
+        kind = obstacle.cause.kind if obstacle else Kind.INPUT
+        super().__init__(f"{message} {remedy}", Cause(kind, message, remedy))
 
 
 class DownloadError(ChargedError):

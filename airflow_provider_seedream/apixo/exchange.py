@@ -147,13 +147,12 @@ def submit(request: GenerateRequest, *, luck: Luck, report: Report) -> Steps[str
 
 
 def submit_audited(
-    request: GenerateRequest, *, before: Decimal | None = None, luck: Luck, report: Report
+    request: GenerateRequest, *, before: Decimal | None, luck: Luck, report: Report
 ) -> Steps[str]:
     """As :func:`submit`; where the answer is lost, the error tells the balance before and after.
 
-    :param before: the balance in USD where it was just read; else it is read now.
+    :param before: the balance in USD, where it could be read.
     """
-    before = (yield from glance_at_balance(luck=luck)) if before is None else before
     try:
         return (yield from submit(request, luck=luck, report=report))
     except AmbiguousSubmitError as error:
@@ -346,7 +345,8 @@ def read_submission(answer: Reply | Fault, now: float) -> str | SeedreamError:
     if refusal is None:
         return task_id or AmbiguousSubmitError("it was accepted, but the answer holds no usable taskId")
     if task_id:
-        return AmbiguousSubmitError(f"{refusal.text}; it names task {task_id!r}, which can be waited for")
+        detail = f"{refusal.text}; it names task {task_id!r}, which can be waited for"
+        return AmbiguousSubmitError(detail, seedream_task_id=task_id)
     if not _certainly_refused(answer.status, envelope):
         return AmbiguousSubmitError(refusal.text)
     message = f"APIXO refused the submission, nothing was charged: {refusal.text}. {refusal.cause.remedy}"

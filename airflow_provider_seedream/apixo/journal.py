@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum
@@ -12,6 +12,9 @@ from airflow_provider_seedream.apixo.records import Submission
 
 SCHEMA = 1
 """Grows when a field changes its meaning; a field that is only added leaves it as it is."""
+
+UNKNOWN_REQUEST = ""
+"""Fingerprint of a journal that was put together from other records; taken for that of any request."""
 
 _UNREADABLE = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
 
@@ -67,10 +70,11 @@ class Journal:
 
     :param max_tries: Airflow's ``ti.max_tries`` at that time; a clear raises it, a retry does not
         (Airflow 3.3).
-    :param fingerprint: of the request that the whole task is about.
-    :param purchases: what APIXO accepted and has not failed: first the request itself, then its top-ups.
+    :param fingerprint: of the request that the whole task is about, the connection's routing apart.
+    :param purchases: what APIXO accepted: first the request itself, then its top-ups.
     :param intent: the submission whose answer is not known.
     :param lost: USD that earlier submissions may have cost whose answers were lost.
+    :param spent: USD that earlier purchases may have cost which are no longer followed.
     """
 
     max_tries: int
@@ -78,6 +82,7 @@ class Journal:
     purchases: tuple[Submission, ...] = ()
     intent: Intent | None = None
     lost: Decimal = Decimal(0)
+    spent: Decimal = Decimal(0)
 
     # --- what happens to it --------------------------------------------------------------------------
 
@@ -99,19 +104,44 @@ class Journal:
         """When what was intended is bought again, although it may have been charged."""
         return replace(self, intent=None, lost=self.lost + (self.intent.charge if self.intent else 0))
 
-    def without(self, task_ids: Sequence[str]) -> Journal:
-        """Without purchases that APIXO failed, and refunded, or does not know."""
+    def without(self, task_ids: Collection[str], *, refunded: bool) -> Journal:
+        """Without purchases that APIXO failed, and refunded, or that are no longer followed."""
         kept = tuple(one for one in self.purchases if one.seedream_task_id not in task_ids)
-        return replace(self, purchases=kept)
+        dropped = _charges(one for one in self.purchases if one.seedream_task_id in task_ids)
+        return replace(self, purchases=kept, spent=self.spent + (0 if refunded else dropped))
+
+    def with_purchases(self, found: Iterable[Submission]) -> Journal:
+        """With purchases that were not recorded; one of them is what was intended."""
+        merged = {one.seedream_task_id: one for one in self.purchases}
+        for one in found:
+            merged.setdefault(one.seedream_task_id, one)
+        if len(merged) == len(self.purchases):
+            return self
+        return replace(self, purchases=tuple(merged.values()), intent=None)
+
+    def for_request(self, fingerprint: str, cost: Decimal) -> Journal:
+        """For another request of the same Airflow task; what was spent stays spent.
+
+        :param cost: USD that the purchases so far cost.
+        """
+        spent = self.spent + cost
+        return replace(self.written_off(), fingerprint=fingerprint, purchases=(), spent=spent)
 
     # --- what it decides -----------------------------------------------------------------------------
+
+    @property
+    def summary(self) -> str:
+        """What was bought, for the log."""
+        ids = ", ".join(one.seedream_task_id for one in self.purchases) or "nothing"
+        lost = f"; {self.intent.charge} USD for a submission without an answer" if self.intent else ""
+        return f"{ids}{lost}"
 
     def next_step(self, fingerprint: str) -> NextStep:
         """What a try that is about this request does first.
 
         An open intent of a top-up does not keep the try from carrying on with what was bought before.
         """
-        if self.fingerprint != fingerprint:
+        if self.fingerprint not in (fingerprint, UNKNOWN_REQUEST):
             return NextStep.BUY
         if self.purchases:
             return NextStep.CARRY_ON
@@ -128,6 +158,7 @@ class Journal:
             "purchases": [purchase.to_json() for purchase in self.purchases],
             "intent": self.intent.to_json() if self.intent else None,
             "lost_usd": str(self.lost),
+            "spent_usd": str(self.spent),
         }
 
     @classmethod
@@ -145,12 +176,21 @@ class Journal:
                 purchases=tuple(Submission.from_json(one) for one in value["purchases"]),
                 intent=Intent.from_json(value["intent"]) if value["intent"] else None,
                 lost=Decimal(value["lost_usd"]),
+                spent=Decimal(value["spent_usd"]),
             )
         except _UNREADABLE as error:
             raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
 def is_cleared(record: Any, max_tries: int) -> bool:
-    """Whether the user has cleared the Airflow task since a record was written, readable or not."""
+    """Whether the user has cleared the Airflow task since a record was written, readable or not.
+
+    A clear sets ``max_tries`` to the number of tries so far plus ``retries``, which is lower than before
+    where ``retries`` was lowered meanwhile; nothing else changes it (Airflow 3.3.2).
+    """
     recorded = record.get("max_tries") if isinstance(record, Mapping) else None
-    return isinstance(recorded, int) and recorded < max_tries
+    return isinstance(recorded, int) and recorded != max_tries
+
+
+def _charges(purchases: Iterable[Submission]) -> Decimal:
+    return sum((one.charged for one in purchases if one.charged is not None), Decimal(0))

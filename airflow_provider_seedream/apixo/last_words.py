@@ -16,16 +16,16 @@ from airflow_provider_seedream.apixo.records import Submission
 
 
 def last_words(
-    error: SeedreamError, bought: Sequence[Submission], *, carries_on: bool, perhaps: Decimal | None = None
+    error: SeedreamError, bought: Sequence[Submission], *, record_lasts: bool, perhaps: Decimal | None = None
 ) -> str:
     """What the person on call must know beside what happened.
 
     :param error: what happened.
     :param bought: what this Airflow task has bought and APIXO has not failed.
-    :param carries_on: whether a retry of the Airflow task finds what was bought.
+    :param record_lasts: whether a retry of the Airflow task finds what was bought.
     :param perhaps: USD that submissions without an answer may have cost.
     """
-    words = [_charged(error, bought, perhaps), _retry(error, bought, carries_on, perhaps)]
+    words = [_charged(error, bought, perhaps), _retry(error, bought, record_lasts, perhaps)]
     if bought and not isinstance(error, TaskFailedError):
         words.append(_at_no_cost(bought))
     return " ".join(words)
@@ -34,7 +34,7 @@ def last_words(
 def _charged(error: SeedreamError, bought: Sequence[Submission], perhaps: Decimal | None) -> str:
     lost = f"perhaps {perhaps} USD for a submission whose answer was lost" if perhaps else ""
     if isinstance(error, TaskFailedError):
-        known = "nothing for the task that failed, its pre-charge is refunded"
+        known = "nothing for the task that failed"
     elif bought:
         amount = sum((one.charged for one in bought if one.charged is not None), Decimal(0))
         most = f"at most {amount} USD" if amount else "the delivered images"
@@ -45,34 +45,36 @@ def _charged(error: SeedreamError, bought: Sequence[Submission], perhaps: Decima
 
 
 def _retry(
-    error: SeedreamError, bought: Sequence[Submission], carries_on: bool, perhaps: Decimal | None
+    error: SeedreamError, bought: Sequence[Submission], record_lasts: bool, perhaps: Decimal | None
 ) -> str:
     if not error.retryable:
-        return f"Retry: none, {_why_none(error, bought, carries_on)}."
+        return f"Retry: none, {_why_none(error, bought, record_lasts)}."
     if isinstance(error, RecordError):
         return "Retry: reads the record again, and then carries on or buys."
     if isinstance(error, AmbiguousSubmitError):
         return "Retry: submits again, since on_ambiguous_submit is 'resubmit'."
     if bought and not isinstance(error, TaskFailedError):
-        return "Retry: carries on with what was bought, and buys nothing again."
+        return "Retry: carries on with what was bought for this request, and buys nothing again."
     if perhaps and isinstance(error, InterruptedJobError):
         return "Retry: finds a submission without an answer, and does what on_ambiguous_submit says."
     return "Retry: submits anew."
 
 
-def _why_none(error: SeedreamError, bought: Sequence[Submission], carries_on: bool) -> str:
+def _why_none(error: SeedreamError, bought: Sequence[Submission], record_lasts: bool) -> str:
     if isinstance(error, AmbiguousSubmitError):
         return "it might pay twice; on_ambiguous_submit='resubmit' or a clear of this task submits again"
-    if not carries_on and error.cause.retryable:
+    if isinstance(error, TaskFailedError):
+        return "it could not help"
+    if not record_lasts and (bought or error.cause.retryable):
         return "it would buy again, since no record of the purchase outlasts this try"
     return "it could not help"
 
 
 def _at_no_cost(bought: Sequence[Submission]) -> str:
-    first = bought[0].seedream_task_id
+    ids = " and ".join(f"seedream_task_id={one.seedream_task_id!r}" for one in bought)
     return (
         f"Clearing this Airflow task buys anew; SeedreamTaskSensor and SeedreamDownloadOperator with "
-        f"seedream_task_id={first!r} finish the job at no cost."
+        f"{ids} finish the job at no cost."
     )
 
 

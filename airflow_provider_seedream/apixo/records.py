@@ -12,6 +12,9 @@ from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, MODELS, Pace, S
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.apixo.task import TaskStatus
 
+SUBMISSION_KEY = "submission"
+"""XCom key of :meth:`Submission.to_json`, pushed as soon as the API has accepted the task."""
+
 
 def to_iso(epoch_seconds: float | None) -> str | None:
     """ISO 8601 in UTC, or ``None``."""
@@ -34,6 +37,7 @@ class Submission:
     :param requested: number of images; ``None`` where it is not known.
     :param size: exact size of every image, or ``None`` where no ratio was asked for.
     :param request: the ``input`` object as sent; ``None`` where it is not known.
+    :param provider: the routing as sent; ``None`` where it was left to the key, or is not known.
     """
 
     seedream_task_id: str
@@ -44,6 +48,7 @@ class Submission:
     requested: int | None = None
     size: Size | None = None
     request: Mapping[str, Any] | None = None
+    provider: str | None = None
     fingerprint: str | None = None
 
     @classmethod
@@ -60,6 +65,7 @@ class Submission:
             requested=request.max_images,
             size=request.expected_size,
             request=request.input,
+            provider=request.provider,
             fingerprint=request.fingerprint,
         )
 
@@ -85,6 +91,7 @@ class Submission:
             "charged_usd": _usd(self.charged),
             "size": list(self.size) if self.size else None,
             "request": dict(self.request) if self.request is not None else None,
+            "provider": self.provider,
             "fingerprint": self.fingerprint,
         }
 
@@ -101,6 +108,7 @@ class Submission:
             requested=value.get("requested"),
             size=(size[0], size[1]) if size else None,
             request=value.get("request"),
+            provider=value.get("provider"),
             fingerprint=value.get("fingerprint"),
         )
 

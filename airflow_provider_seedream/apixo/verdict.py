@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -94,6 +95,23 @@ class Verdict:
             problem=value.get("problem"),
             kind=Kind(value.get("kind", Kind.UNKNOWN.value)),
         )
+
+    @staticmethod
+    def read_event(event: Any) -> tuple[list[str], dict[str, Verdict]]:
+        """The taskIds that a trigger's event names, and the verdicts in it that can be read, by taskId.
+
+        The event may come from another release of this provider; what cannot be read is looked at again.
+        """
+        items = event.get("verdicts") if isinstance(event, Mapping) else None
+        named: list[str] = []
+        verdicts: dict[str, Verdict] = {}
+        for item in items if isinstance(items, list) else []:
+            if not isinstance(item, Mapping) or not isinstance(item.get("task_id"), str):
+                continue
+            named.append(item["task_id"])
+            with suppress(LookupError, TypeError, ValueError, AttributeError):
+                verdicts[item["task_id"]] = Verdict.from_json(item)
+        return named, verdicts
 
     def success(self, retryable_codes: frozenset[str] | None = None) -> TaskStatus:
         """The status of a task that delivered.

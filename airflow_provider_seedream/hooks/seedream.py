@@ -82,23 +82,32 @@ class SeedreamHook(BaseHook):
 
     # --- the calls -----------------------------------------------------------------------------------
 
-    def submit(self, request: GenerateRequest, *, balance: Decimal | None = None) -> str:
+    def submit(
+        self, request: GenerateRequest, *, balance: Decimal | None = None, read_balance: bool = True
+    ) -> str:
         """Submit a generation; this spends money.
 
-        :param balance: the key's balance in USD, where it was just read; else it is read first, which is
-            free, for the message of a submission whose answer gets lost.
+        :param balance: the key's balance in USD, where it was just read.
+        :param read_balance: read it first, which is free, where it is not given; the error of a submission
+            whose answer gets lost tells it.
         :returns: the API's taskId.
         :raises NotChargedError: the request was refused or never arrived.
         :raises AmbiguousSubmitError: the answer was lost; a charge may have happened.
         """
         check_sendable(request, self.account)
+        if balance is None and read_balance:
+            balance = self.glance_at_balance()
         return self._run(self._submission(request, balance))
 
-    async def submit_async(self, request: GenerateRequest, *, balance: Decimal | None = None) -> str:
+    async def submit_async(
+        self, request: GenerateRequest, *, balance: Decimal | None = None, read_balance: bool = True
+    ) -> str:
         """As :meth:`submit`, on an event loop."""
         account = await self.account_async()
         check_sendable(request, account)
         async with AsyncApixoClient(account) as client:
+            if balance is None and read_balance:
+                balance = await client.run(exchange.glance_at_balance(luck=self._luck))
             return await client.run(self._submission(request, balance))
 
     def get_status(self, seedream_task_id: str, model: str = DEFAULT_MODEL) -> TaskStatus:

@@ -6,6 +6,7 @@ would more than double what every parsing of a DAG pays (``benchmarks/import_cos
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -149,23 +150,20 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
     @contextmanager
     def _buying(self, context: Context) -> Iterator[Purchases]:
         """What this task buys; within, every failure ends with what is charged and what a retry does."""
-        from airflow_provider_seedream import steps
-        from airflow_provider_seedream.purchasing import Purchases
+        from airflow_provider_seedream.purchasing import Purchases, failures_explained
 
-        with steps.hopeless_failures_end_the_task():
-            purchases = self._purchases = Purchases(self.hook, context, self._terms())
-        with steps.failures_explained(purchases):
+        purchases = self._purchases = Purchases(self.hook, context, self._terms())
+        with failures_explained(purchases):
             yield purchases
 
     def _terms(self) -> Terms:
         from airflow_provider_seedream.purchasing import Terms
 
-        # A limit that is lost in a template must not become no limit.
-        limit = "" if self._has_budget and self.max_cost is None else self.max_cost
         return Terms(
             durable=self.durable,
             on_ambiguous_submit=self.on_ambiguous_submit,
-            max_cost=money("max_cost", limit),
+            has_budget=self._has_budget,
+            max_cost=self.max_cost,
             check_balance=self.check_balance,
         )
 
@@ -186,8 +184,9 @@ class SeedreamSubmitOperator(SeedreamRequestOperator):
     def execute(self, context: Context) -> str:
         """Submit, unless an earlier try did; this spends money."""
         with self._buying(context) as purchases:
+            purchases.load()
             request = self._request()
-            if not purchases.carry_on(request):
+            if not purchases.find_again(request):
                 purchases.buy(request)
             return purchases.bought[0].seedream_task_id
 
@@ -346,7 +345,8 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
     :param on_partial: where images are missing, ``accept`` what came, or ``top_up``: buy just the missing
         ones, within ``max_cost``, at most three times. A connected set (``auto``) is never topped up.
     :param if_exists: where the destination holds finished images of the very same request, ``replace`` buys
-        new ones, ``reuse`` returns them at no cost if they are intact, ``fail`` ends the task.
+        new ones, ``reuse`` returns them at no cost if they are intact, ``fail`` ends the task; also when the
+        task was cleared.
     :param retryable_fail_codes: the API's failCodes that a retry may help, in place of the built-in table.
     :raises SeedreamError: see the three operators that this one replaces.
     """
@@ -394,7 +394,7 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
             if self._saves:
                 check_destination(destination)
             choice("on_partial", on_partial, ("accept", "top_up"))
-            choice("if_exists", if_exists, ("replace", "reuse", "fail"))
+            choice("if_exists", if_exists, ("replace", "reuse", "fail") if self._saves else ("replace",))
             fail_codes("retryable_fail_codes", retryable_fail_codes)
             counted = "max_images" not in self._templated_fields
             count_of_images("min_images", min_images, self.max_images if counted else MOST_IMAGES)
@@ -405,12 +405,13 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
         from airflow_provider_seedream import steps
 
         with self._buying(context) as purchases:
+            purchases.load()
             request = self._request()
             count_of_images("min_images", self.min_images, request.max_images)
             steps.min_deferral_seconds()
-            carries_on = purchases.carry_on(request)
+            already_bought = purchases.find_again(request)
             target = self._open_target(request.max_images) if self._saves else None
-            if not carries_on:
+            if not already_bought:
                 if target and (saved := self._look_at(target, purchases.as_sent(request), context)):
                     return saved
                 purchases.buy(request)
@@ -418,21 +419,25 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Resume with the trigger's event: conclude and save."""
-        from airflow_provider_seedream import steps
-
         with self._buying(context) as purchases:
-            purchases.resume(steps.verdicts_of(event))
+            purchases.resume(event)
             return self._proceed(context, purchases)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume; a trigger that was lost or timed out is answered with one last look of our own."""
+        """Resume; where the trigger was lost, what is left of the wait is waited for here."""
         from airflow_provider_seedream import steps
 
         if next_method != steps.DEFERRAL_FAILED:
             return super().resume_execution(next_method, next_kwargs, context)
         with self._buying(context) as purchases:
-            purchases.resume({})
-            purchases.verdicts = steps.look_after_failed_deferral(self.hook, purchases.bought, next_kwargs)
+            steps.report_failed_deferral(self.log, next_kwargs)
+            purchases.resume()
+            purchases.verdicts = steps.wait(
+                self.hook,
+                purchases.bought,
+                steps.paced(purchases.bought[-1], self.first_poll, self.poll_interval),
+                deadline=steps.started_at(context) + self.generation_timeout,
+            )
             return self._proceed(context, purchases)
 
     def _terms(self) -> Terms:
@@ -452,17 +457,31 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
             # Before a top-up, so that whatever becomes of that, these are kept.
             result = self._save(result, self._open_target(result["delivered"]), context)
         missing = result["requested"] - result["delivered"] if result["requested"] else 0
-        if self.on_partial == "top_up" and missing > 0 and purchases.top_up(missing):
+        if missing > 0 and self._tops_up(context, purchases) and purchases.top_up(missing):
             return self._proceed(context, purchases)
         if result["delivered"] < self.min_images:
             self.log.info("URLs: %s", result["urls"])
-            raise TooFewImagesError(result["delivered"], self.min_images, result.get("manifest"))
+            where = result.get("manifest")
+            raise TooFewImagesError(result["delivered"], self.min_images, where, purchases.refusal)
         count(result, looks=purchases.looks)
         return result
+
+    def _tops_up(self, context: Context, purchases: Purchases) -> bool:
+        """Whether missing images are to be bought, and there is time to wait for them."""
+        from airflow_provider_seedream import steps
+
+        if self.on_partial != "top_up":
+            return False
+        pace = steps.paced(purchases.bought[-1], self.first_poll, self.poll_interval)
+        left = steps.wait_until(context, self, self.generation_timeout) - time.time()
+        if left <= pace.first_look:
+            self.log.warning("%.0f s are left, which is too little for a top-up.", max(0.0, left))
+        return left > pace.first_look
 
     def _wait(self, context: Context, purchases: Purchases) -> dict[str, Verdict]:
         from airflow_provider_seedream import steps
 
+        purchases.keep_record()
         deadline = steps.wait_until(context, self, self.generation_timeout)
         pace = steps.paced(purchases.bought[-1], self.first_poll, self.poll_interval)
         if self.deferrable:

@@ -21,6 +21,7 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_seedream.apixo.errors import DeadlineError, InvalidRequestError, SeedreamError
 from airflow_provider_seedream.apixo.model import DEFAULT_GENERATION_TIMEOUT, DEFAULT_MODEL, MODELS
 from airflow_provider_seedream.apixo.request import find_problems
+from airflow_provider_seedream.apixo.verdict import Verdict
 from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
 from airflow_provider_seedream.hooks.mixin import UsesSeedreamHook
 from airflow_provider_seedream.links.seedream import SeedreamResultLink
@@ -127,19 +128,21 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         from airflow_provider_seedream import steps
 
         with steps.hopeless_failures_end_the_task(), self._soft_failures():
-            (verdict,) = steps.verdicts_of(event).values()
-            return steps.conclude(self._submission(context), verdict)
+            submission = self._submission(context)
+            _, verdicts = Verdict.read_event(event)
+            verdict = verdicts.get(submission.seedream_task_id) or self._wait_here(submission, context)
+            return steps.conclude(submission, verdict)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Resume; a trigger that was lost or timed out is answered with one last look of our own."""
+        """Resume; where the trigger was lost, what is left of the wait is waited for here."""
         from airflow_provider_seedream import steps
 
         if next_method != steps.DEFERRAL_FAILED:
             return super().resume_execution(next_method, next_kwargs, context)
         with steps.hopeless_failures_end_the_task(), self._soft_failures():
+            steps.report_failed_deferral(self.log, next_kwargs)
             submission = self._submission(context)
-            verdicts = steps.look_after_failed_deferral(self.hook, [submission], next_kwargs)
-            return steps.conclude(submission, verdicts[submission.seedream_task_id])
+            return steps.conclude(submission, self._wait_here(submission, context))
 
     def poke(self, context: Context) -> PokeReturnValue | bool:
         """Look once, if a look is due; sets ``poke_interval`` to the time until the next one."""
@@ -155,9 +158,16 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         self.poke_interval = max(0.0, watch.next_look - time.time())
         return False
 
+    def _wait_here(self, submission: Submission, context: Context) -> Verdict:
+        """Wait in the worker for what is left of this try's time."""
+        from airflow_provider_seedream import steps
+
+        pace = steps.paced(submission, self.first_poll, self.poll_interval)
+        deadline = steps.started_at(context) + self._give_up_after
+        return steps.wait(self.hook, [submission], pace, deadline=deadline)[submission.seedream_task_id]
+
     def _concluded(self, submission: Submission, watch: Watch) -> dict[str, Any]:
         from airflow_provider_seedream import steps
-        from airflow_provider_seedream.apixo.verdict import Verdict
 
         return steps.conclude(submission, Verdict.of(watch))
 

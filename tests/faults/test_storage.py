@@ -188,7 +188,7 @@ class TestAWorkerIsKilledWhileItDownloads:
     @pytest.mark.fault(
         fault="Worker killed (SIGKILL) while it downloads an image, local files and S3",
         happens="The images that are there are whole, there is no manifest; the next try finishes the job",
-        charge="none",
+        charge="nothing more",
     )
     def test_what_is_there_is_whole_and_the_next_try_finishes(
         self, place: Place, host: ImageHost, tmp_path: Path
@@ -204,7 +204,7 @@ class TestAWorkerIsKilledWhileItDownloads:
         fault="Worker killed (SIGKILL) while it replaces older images under fixed names, local files and S3",
         happens="Each image is the whole old or the whole new one, and no manifest claims them; the next try "
         "finishes the job",
-        charge="none",
+        charge="nothing more",
     )
     def test_a_refresh_never_mixes_two_results_under_one_manifest(
         self, place: Place, host: ImageHost, tmp_path: Path
@@ -236,7 +236,7 @@ class TestAWorkerIsKilledWhileItPlacesAnImage:
     @pytest.mark.fault(
         fault="Worker killed (SIGKILL) while it copies an image to a local folder",
         happens="No half image can be seen; the next try removes the hidden remains and finishes the job",
-        charge="none",
+        charge="nothing more",
     )
     def test_a_local_copy_is_hidden_until_it_is_whole(
         self, folder: Folder, host: ImageHost, tmp_path: Path
@@ -262,7 +262,7 @@ class TestAWorkerIsKilledWhileItPlacesAnImage:
     @pytest.mark.fault(
         fault="Worker killed (SIGKILL) while it uploads an image to S3",
         happens="Nothing of the image can be seen; the next try finishes the job",
-        charge="none",
+        charge="nothing more",
     )
     def test_an_upload_is_invisible_until_it_is_whole(
         self, bucket: Bucket, host: ImageHost, tmp_path: Path
@@ -279,7 +279,7 @@ class TestAWorkerIsKilledWhileItPlacesAnImage:
         fault="Worker killed (SIGKILL) while it uploads a large image to S3 in parts",
         happens="Nothing of the image can be seen; the next try finishes the job. The unseen parts stay in "
         "the bucket until its lifecycle rule deletes them",
-        charge="none",
+        charge="nothing more",
     )
     def test_so_is_an_upload_in_parts(self, bucket: Bucket, host: ImageHost, tmp_path: Path) -> None:
         result = served(host, heavy_picture())
@@ -293,7 +293,7 @@ class TestAWorkerIsKilledWhileItPlacesAnImage:
     @pytest.mark.fault(
         fault="Worker killed (SIGKILL) while it uploads the manifest to S3",
         happens="All images are there and whole, the manifest is not; the next try finishes the job",
-        charge="none",
+        charge="nothing more",
     )
     def test_the_manifest_comes_last_and_whole(self, bucket: Bucket, host: ImageHost, tmp_path: Path) -> None:
         result = three(host)
@@ -317,7 +317,7 @@ class TestAConnectionIsCut:
     @pytest.mark.fault(
         fault="Result host cuts every transfer half-way, local files and S3",
         happens="The task fails, nothing half can be seen; the next try finishes the job",
-        charge="none",
+        charge="nothing more",
     )
     @pytest.mark.parametrize("action", [{"truncate": 20_000}, {"drop": "after"}], ids=str)
     def test_a_lasting_cut_leaves_nothing_half(
@@ -340,7 +340,7 @@ class TestAConnectionIsCut:
     @pytest.mark.fault(
         fault="Result host cuts some transfers half-way",
         happens="The rest is fetched at once, in the same try",
-        charge="none",
+        charge="nothing more",
     )
     def test_a_passing_cut_is_survived(
         self, folder: Folder, bought: Result, faults: Callable[..., None], tmp_path: Path
@@ -353,7 +353,7 @@ class TestAConnectionIsCut:
         fault="Connection to S3 cut in the middle of an upload",
         happens="Nothing half can be seen; a passing cut is survived, after a lasting one the next try "
         "finishes the job",
-        charge="none",
+        charge="nothing more",
     )
     @pytest.mark.parametrize("lasting", [False, True], ids=["passing", "lasting"])
     def test_so_is_one_on_the_way_to_the_store(
@@ -377,7 +377,7 @@ class TestBytesAreFlipped:
         fault="Bytes flipped on the way from the result host, local files and S3",
         happens="The image is fetched again; if it stays damaged, the task fails and nothing of it can be "
         "seen; the next try finishes the job",
-        charge="none",
+        charge="nothing more",
     )
     def test_a_damaged_image_is_never_shown(
         self, place: Place, bought: Result, faults: Callable[..., None], tmp_path: Path
@@ -394,7 +394,7 @@ class TestBytesAreFlipped:
     @pytest.mark.fault(
         fault="Bytes of a saved image flipped in the storage, local files and S3",
         happens="The set is not reused; a Download fetches that image again",
-        charge="none",
+        charge="nothing more",
     )
     @pytest.mark.parametrize("template", [DEFAULT_TEMPLATE, FIXED, "{seedream_task_id}/{index}"])
     def test_damage_at_rest_is_noticed(
@@ -431,7 +431,7 @@ class TestADiskIsFull:
         fault="Disk of the destination full",
         happens="The task fails and names the reason, nothing half can be seen; with room again, the next "
         "try finishes the job",
-        charge="none",
+        charge="nothing more",
     )
     def test_the_destinations(self, host: ImageHost, tmp_path: Path) -> None:
         result = three(host)
@@ -452,7 +452,7 @@ class TestADiskIsFull:
         fault="Temporary disk of the worker full, local files and S3",
         happens="The task fails and names the reason, nothing half can be seen; with room again, the next "
         "try finishes the job",
-        charge="none",
+        charge="nothing more",
     )
     def test_the_workers_own(self, place: Place, host: ImageHost, tmp_path: Path) -> None:
         result = three(host)

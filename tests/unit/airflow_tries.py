@@ -27,6 +27,7 @@ class Store:
     def __init__(self) -> None:
         self.texts: dict[str, str] = {}
         self.fails: Exception | None = None
+        self.refuses_after: int | None = None
         self.writes: list[Any] = []
 
     def get(self, key: str, default: Any = None) -> Any:
@@ -35,8 +36,8 @@ class Store:
         return json.loads(self.texts[key]) if key in self.texts else default
 
     def set(self, key: str, value: Any) -> None:
-        if self.fails:
-            raise self.fails
+        if self.fails or (self.refuses_after is not None and len(self.writes) >= self.refuses_after):
+            raise self.fails or ConnectionError("the store is gone")
         assert value is not None
         self.writes.append(value)
         self.texts[key] = json.dumps(value, allow_nan=False)
@@ -55,7 +56,8 @@ class TaskTries:
     ) -> None:
         self._make = make
         self._retries = retries
-        self.store = Store() if state_store else None
+        self.store: Store = Store()
+        self._has_store = state_store
         self.xcom = Store()
         self.max_tries = retries
         self.try_number = 0
@@ -73,14 +75,22 @@ class TaskTries:
         self._started = datetime.now(tz=UTC)
         return operator, self._segment(lambda: operator.execute(self._context()))
 
+    def resume(self, operator: BaseOperator, event: Any) -> Any:
+        """What Airflow does with a trigger's event, and all that follows until the try ends."""
+        outcome = self._segment(lambda: operator.execute_complete(self._context(), event))  # type: ignore[attr-defined]
+        return self._resume_to_end(operator, outcome)
+
     def resume_without_trigger(self, operator: BaseOperator) -> Any:
         """What Airflow does when a trigger was lost, or its own timeout passed."""
         failure = {"error": "Trigger timeout"}
         return self._segment(lambda: operator.resume_execution("__fail__", failure, self._context()))
 
-    def clear(self) -> None:
-        """What a user's clear does (Airflow 3.3.2): ``max_tries`` rises, the state store stays."""
-        self.max_tries = self.try_number + self._retries
+    def clear(self, retries: int | None = None) -> None:
+        """What a user's clear does (Airflow 3.3.2): ``max_tries`` is set anew, the state store stays.
+
+        :param retries: of the task by now.
+        """
+        self.max_tries = self.try_number + (self._retries if retries is None else retries)
 
     def _resume_to_end(self, operator: BaseOperator, outcome: Any) -> Any:
         while isinstance(outcome, TaskDeferred):
@@ -108,7 +118,7 @@ class TaskTries:
             xcom_push=lambda key, value: self.xcom.set(key, value),
             xcom_pull=lambda task_ids, key, map_indexes=None: self.xcom.get(key),
         )
-        return {"ti": ti, "outlets": [], **({"task_state_store": self.store} if self.store else {})}
+        return {"ti": ti, "outlets": [], **({"task_state_store": self.store} if self._has_store else {})}
 
 
 async def first_event(trigger: Any) -> Any:

@@ -208,7 +208,7 @@ class TestTopUp:
 
     def test_a_retry_carries_on_with_it(self, connected: Apixo, tmp_path: Path) -> None:
         task = self.top_up(tmp_path)
-        with worker_dies(steps, "paced", at=2):
+        with worker_dies(steps, "paced", at=3):
             task.run()
         assert task.run()["delivered"] == 3
         assert len(bought(connected)) == 2

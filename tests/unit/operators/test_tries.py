@@ -37,6 +37,7 @@ QUICK: dict[str, Any] = {"first_poll": 0.0, "poll_interval": 0.05}
 @pytest.fixture(autouse=True)
 def quick(connected: Apixo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__SEEDREAM__MIN_DEFERRAL_SECONDS", "0")
+    monkeypatch.setattr(Purchases, "_may_be_on_its_way", lambda self, intent: False)
 
 
 def generate(state_store: bool = True, **fixed: Any) -> TaskTries:
@@ -89,6 +90,11 @@ def task_id_of(result: Any) -> str:
 
 def bought(apixo: Apixo) -> list[str]:
     return [task["taskId"] for task in apixo.tasks()]
+
+
+def no_pauses() -> Any:
+    """Between looks at a task that is not known."""
+    return mock.patch("airflow_provider_seedream.purchasing.UNKNOWN_PAUSE", 0.0)
 
 
 def wait_until_finished(apixo: Apixo) -> None:
@@ -158,7 +164,7 @@ class TestARetryCarriesOnWithWhatWasBought:
     def test_after_the_state_store_failed_once_the_money_was_spent(self, connected: Apixo) -> None:
         """The first try can still finish the job; what was not recorded is a case for the next test class."""
         task = generate()
-        real = task.store.set  # type: ignore[union-attr]
+        real = task.store.set
         refusals = iter([None, ConnectionError("api-server gone")])
 
         def flaky(key: str, value: Any) -> None:
@@ -196,7 +202,7 @@ class TestALostTrigger:
         """It pushed the submission, and knew no journal."""
         task = generate(destination=tmp_path.as_uri())
         operator, _ = task.run_until_deferral()
-        task.store.texts.clear()  # type: ignore[union-attr]
+        task.store.texts.clear()
         wait_until_finished(connected)
         assert_one_purchase(connected, task.resume_without_trigger(operator))
 
@@ -219,7 +225,7 @@ class TestATaskThatFailedIsBoughtAnew:
         with worker_dies(Purchases, "_push"):
             task.run()
         wait_until_finished(connected)
-        with pytest.raises(AirflowFailException, match="SensitiveContentDetected.*refunded.*Retry: none"):
+        with pytest.raises(AirflowFailException, match="SensitiveContentDetected.*nothing.*Retry: none"):
             task.run()
         assert len(bought(connected)) == 1
 
@@ -228,11 +234,20 @@ class TestATaskThatFailedIsBoughtAnew:
     ) -> None:
         task = any_task()
         task.run()
-        connected.fault("/statusTask", status=404)
-        with mock.patch("airflow_provider_seedream.purchasing.UNKNOWN_GRACE_SECONDS", -1.0):
+        connected.fault("/statusTask", times=3, status=404)
+        with mock.patch("airflow_provider_seedream.purchasing.UNKNOWN_GRACE_SECONDS", -1.0), no_pauses():
             result = task.run()
         assert bought(connected)[1] == task_id_of(result)
-        assert "Submitting anew" in capsys.readouterr().out
+        assert "It is submitted anew" in capsys.readouterr().out
+
+    def test_not_when_one_answer_says_so_and_the_next_does_not(
+        self, any_task: AnyTask, connected: Apixo
+    ) -> None:
+        task = any_task()
+        task.run()
+        connected.fault("/statusTask", times=2, status=404)
+        with mock.patch("airflow_provider_seedream.purchasing.UNKNOWN_GRACE_SECONDS", -1.0), no_pauses():
+            assert_one_purchase(connected, task.run())
 
     def test_not_when_it_is_too_young_to_be_known(self, connected: Apixo) -> None:
         task = submit()
@@ -251,7 +266,7 @@ class TestARetriedFailure:
     def test_of_the_generation_submits_anew(self, connected: Apixo) -> None:
         task = generate(prompt="x [[fail:Timeout]]")
         for _ in range(2):
-            with pytest.raises(TaskFailedError, match="pre-charge is refunded.*Retry: submits anew"):
+            with pytest.raises(TaskFailedError, match="Charged: nothing.*Retry: submits anew"):
                 task.run()
         assert len(bought(connected)) == 2
 
@@ -283,7 +298,7 @@ class TestAClearBuysAnew:
         second = task_id_of(task.run())
         assert bought(connected) == [first, second]
         log = capsys.readouterr().out
-        assert "The task was cleared, so it buys anew" in log
+        assert "The task was cleared, so what it bought before does not count" in log
         assert log.count(first) > 0
 
     def test_and_the_retry_after_a_clear_does_not(self, any_task: AnyTask, connected: Apixo) -> None:
@@ -349,6 +364,25 @@ class TestALostAnswer:
             any_task().run()
         assert len(connected.requests("/generateTask")) == 1
 
+    def test_that_another_worker_still_waits_for_is_waited_for(
+        self, any_task: AnyTask, connected: Apixo
+    ) -> None:
+        """Airflow takes a worker for dead that it has not heard of, and starts the next try."""
+        task = any_task()
+        task.run()
+        before, after = task.store.writes
+        task.store.set(KEY, before)
+
+        def looked(self: Purchases, intent: Any) -> bool:
+            task.store.set(KEY, after)
+            return True
+
+        with (
+            mock.patch.object(Purchases, "_may_be_on_its_way", looked),
+            mock.patch("airflow_provider_seedream.purchasing.ANSWER_PAUSE", 0.0),
+        ):
+            assert_one_purchase(connected, task.run())
+
     def test_a_gateways_page_is_one(self, any_task: AnyTask, connected: Apixo) -> None:
         connected.fault("/generateTask", status=502, body="<html>Bad Gateway</html>")
         with pytest.raises(AirflowFailException, match="may have accepted and charged"):
@@ -403,10 +437,10 @@ class TestTheRecord:
     def test_that_cannot_be_read_is_not_no_record(self, any_task: AnyTask, connected: Apixo) -> None:
         task = any_task()
         task.run()
-        task.store.fails = ConnectionError("api-server gone")  # type: ignore[union-attr]
+        task.store.fails = ConnectionError("api-server gone")
         with pytest.raises(RecordError, match="api-server gone.*Retry: reads the record again"):
             task.run()
-        task.store.fails = None  # type: ignore[union-attr]
+        task.store.fails = None
         task.run()
         assert len(bought(connected)) == 1
 
@@ -415,14 +449,14 @@ class TestTheRecord:
         self, any_task: AnyTask, connected: Apixo, record: Any
     ) -> None:
         task = any_task()
-        task.store.set(KEY, record)  # type: ignore[union-attr]
-        with pytest.raises(AirflowFailException, match="cannot be read.*clear the task to buy anew"):
+        task.store.set(KEY, record)
+        with pytest.raises(AirflowFailException, match="cannot be read.*use durable=False once, to buy anew"):
             task.run()
         assert bought(connected) == []
 
     def test_of_a_newer_release_gives_way_to_a_clear(self, any_task: AnyTask, connected: Apixo) -> None:
         task = any_task()
-        task.store.set(KEY, {"schema": 2, "max_tries": 2})  # type: ignore[union-attr]
+        task.store.set(KEY, {"schema": 2, "max_tries": 2})
         task.try_number = 1
         task.clear()
         assert_one_purchase(connected, task.run())
@@ -443,7 +477,7 @@ class TestTheRecord:
     ) -> None:
         task = any_task()
         task.run()
-        before, after = task.store.writes  # type: ignore[union-attr]
+        before, after = task.store.writes
         assert (before["intent"]["charge_usd"], before["purchases"]) == ("0.035", [])
         assert before["max_tries"] == after["max_tries"] == 2
         assert after["intent"] is None
@@ -452,7 +486,7 @@ class TestTheRecord:
     def test_holds_no_key(self, any_task: AnyTask, connected: Apixo) -> None:
         task = any_task()
         task.run()
-        assert connected.key not in str(task.store.writes)  # type: ignore[union-attr]
+        assert connected.key not in str(task.store.writes)
 
 
 class TestWithoutARecordThatLasts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -193,14 +195,32 @@ class TestLostTriggers:
     def test_one_last_look_delivers_what_is_finished(self, airflow_database: None, connected: Apixo) -> None:
         task_id = finished_task()
         sensor = SeedreamTaskSensor(task_id="wait", seedream_task_id=task_id, deferrable=True)
-        result = sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, {})  # type: ignore[typeddict-item]
+        result = sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, begun(seconds_ago=3600))
         assert result["delivered"] == 1
 
     def test_and_tells_what_is_not(self, airflow_database: None, connected: Apixo) -> None:
         task_id = SeedreamHook().submit(GenerateRequest(prompt="x [[seconds:90000]]"))
         sensor = SeedreamTaskSensor(task_id="wait", seedream_task_id=task_id, deferrable=True)
         with pytest.raises(DeadlineError, match=task_id):
-            sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, {})  # type: ignore[typeddict-item]
+            sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, begun(seconds_ago=3600))
+
+    def test_and_waits_on_while_there_is_time(self, airflow_database: None, connected: Apixo) -> None:
+        task_id = SeedreamHook().submit(GenerateRequest(prompt="a fox"))
+        sensor = SeedreamTaskSensor(task_id="wait", seedream_task_id=task_id, first_poll=0, poke_interval=0.1)
+        result = sensor.resume_execution("__fail__", {"error": "Trigger failure"}, begun(seconds_ago=1))
+        assert result["delivered"] == 1
+
+    @pytest.mark.parametrize("event", [None, {}, {"verdicts": [{"task_id": "t", "outcome": "new"}]}])
+    def test_an_event_of_another_release_is_looked_into_again(
+        self, airflow_database: None, connected: Apixo, event: Any
+    ) -> None:
+        sensor = SeedreamTaskSensor(task_id="wait", seedream_task_id=finished_task(), first_poll=0)
+        assert sensor.execute_complete(begun(seconds_ago=1), event)["delivered"] == 1
+
+
+def begun(seconds_ago: float) -> Any:
+    """The context of a try that began so long ago."""
+    return {"ti": SimpleNamespace(start_date=datetime.now(tz=UTC) - timedelta(seconds=seconds_ago))}
 
 
 class TestDefaults:
