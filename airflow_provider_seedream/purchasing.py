@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any
-
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
 
 from airflow_provider_seedream.apixo.errors import (
     AmbiguousSubmitError,
@@ -26,7 +24,6 @@ from airflow_provider_seedream.apixo.errors import (
     TaskFailedError,
 )
 from airflow_provider_seedream.apixo.journal import UNKNOWN_REQUEST, Intent, Journal, NextStep
-from airflow_provider_seedream.apixo.last_words import last_words
 from airflow_provider_seedream.apixo.model import SEEDREAM_4_5
 from airflow_provider_seedream.apixo.records import SUBMISSION_KEY, Submission, result_record
 from airflow_provider_seedream.apixo.request import GenerateRequest
@@ -480,60 +477,6 @@ class Purchases:
                 "A submission is on its way: it may be accepted, and charged with %s USD.",
                 self._journal.intent.charge,
             )
-
-
-@contextmanager
-def failures_explained(purchases: Purchases) -> Iterator[None]:
-    """For what buys: every failure ends with what is charged and what a retry does.
-
-    A failure that no retry can help, or that a retry would pay for again, becomes one that Airflow does not
-    retry.
-    """
-    try:
-        yield
-    except SeedreamError as error:
-        explained = _explained(error, purchases)
-        if explained is error:
-            raise
-        raise explained from error
-    except (Exception, AirflowTaskTimeout) as error:
-        if not (purchases.bought or purchases.perhaps_charged or purchases.resumed):
-            raise
-        failure = InterruptedJobError(f"{type(error).__name__}: {error}")
-        raise _explained(failure, purchases) from error
-
-
-def _explained(error: SeedreamError, purchases: Purchases) -> Exception:
-    purchases.keep_record()
-    error.retry_helps = _retry_helps(error, purchases)
-    words = last_words(
-        error, purchases.bought, record_lasts=purchases.record_lasts, perhaps=purchases.perhaps_charged
-    )
-    if not error.retryable:
-        return AirflowFailException(f"{error} {words}")
-    error.args = (f"{error} {words}",)
-    return error
-
-
-def _retry_helps(error: SeedreamError, purchases: Purchases) -> bool:
-    if isinstance(error, TaskFailedError):
-        return error.retryable
-    spent = bool(purchases.bought) or purchases.resumed or isinstance(error, InterruptedJobError)
-    if spent and not purchases.record_lasts:
-        # It would buy again.
-        return False
-    if purchases.bought and _may_pass(error):
-        return True
-    return error.retryable
-
-
-def _may_pass(error: SeedreamError) -> bool:
-    """Whether a failure that is final before the purchase may pass while what was bought waits.
-
-    Airflow reports a secrets store or database that is out of reach as a connection that does not exist.
-    """
-    unknown = isinstance(error, LookFailedError) and error.cause.kind is Kind.NOT_FOUND
-    return unknown or isinstance(error, ConnectionConfigError)
 
 
 def _is_unknown(error: SeedreamError, submission: Submission) -> bool:

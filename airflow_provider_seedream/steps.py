@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import (
-    AirflowFailException,
     BaseOperator,
     conf,
 )
 
 from airflow_provider_seedream.apixo.errors import (
     NotFinishedError,
-    SeedreamError,
     TaskFailedError,
 )
 from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, Pace
@@ -44,17 +41,6 @@ EXECUTION_MARGIN_SECONDS = 5.0
 DEFAULT_MIN_DEFERRAL_SECONDS = 12.0
 """Airflow's supervisor may notice the worker's exit 5 s late (``[workers] min_heartbeat_interval``), and a
 scheduler under load was seen to need another 3 s (Airflow 3.3.2)."""
-
-
-@contextmanager
-def hopeless_failures_end_the_task() -> Iterator[None]:
-    """Turn a failure that no retry can help into one that Airflow does not retry."""
-    try:
-        yield
-    except SeedreamError as error:
-        if error.retryable:
-            raise
-        raise AirflowFailException(str(error)) from error
 
 
 def recorded_submission(context: Context, pushed_by: str, seedream_task_id: str) -> Submission | None:
@@ -190,25 +176,16 @@ def report_failed_deferral(log: Logger, failure: Mapping[str, Any] | None) -> No
 def conclude(submission: Submission, verdict: Verdict) -> dict[str, Any]:
     """The result record of a task that this Airflow task only watched, and that delivered.
 
-    :raises ChargedError: it did not deliver; the last words say what a retry does.
+    :raises ChargedError: it did not deliver.
     """
     try:
         result = result_record((submission, verdict.success()))
-    except SeedreamError as error:
-        if isinstance(error, TaskFailedError):
-            error.retry_helps = False
-        error.args = (f"{error} {_what_a_retry_does(error)}",)
+    except TaskFailedError as error:
+        # A failed task stays failed, however often it is looked at.
+        error.retry_helps = False
         raise
     count(result, looks=verdict.looks)
     return result
-
-
-def _what_a_retry_does(error: SeedreamError) -> str:
-    if error.retryable:
-        return "Retry: looks at the same task again, and buys nothing."
-    if isinstance(error, TaskFailedError) and error.cause.retryable:
-        return "Retry: none, it would look at the same task; clear the submitting task to submit again."
-    return "Retry: none, it could not help."
 
 
 def conclude_finished(submission: Submission, status: TaskStatus) -> dict[str, Any]:
@@ -221,7 +198,6 @@ def conclude_finished(submission: Submission, status: TaskStatus) -> dict[str, A
         raise NotFinishedError(status.task_id, status.state)
     if not status.succeeded:
         error = task_failed(status)
-        # A failed task stays failed, however often it is looked at.
         error.retry_helps = False
         raise error
     return result_record((submission, status))

@@ -150,10 +150,11 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
     @contextmanager
     def _buying(self, context: Context) -> Iterator[Purchases]:
         """What this task buys; within, every failure ends with what is charged and what a retry does."""
-        from airflow_provider_seedream.purchasing import Purchases, failures_explained
+        from airflow_provider_seedream.failures import spending_explained
+        from airflow_provider_seedream.purchasing import Purchases
 
         purchases = self._purchases = Purchases(self.hook, context, self._terms())
-        with failures_explained(purchases):
+        with spending_explained(purchases):
             yield purchases
 
     def _terms(self) -> Terms:
@@ -285,9 +286,9 @@ class SeedreamDownloadOperator(_SavesImages, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Fetch, verify and place the images, then the manifest."""
-        from airflow_provider_seedream import steps
+        from airflow_provider_seedream.failures import failures_explained
 
-        with steps.hopeless_failures_end_the_task():
+        with failures_explained("fetches what is missing, at no cost"):
             source = self._source(context)
             known = bool(source.get("fingerprint"))
             target = self._open_target(len(source["urls"]), has_fingerprint=known)

@@ -22,6 +22,7 @@ from airflow_provider_seedream.apixo.errors import DeadlineError, InvalidRequest
 from airflow_provider_seedream.apixo.model import DEFAULT_GENERATION_TIMEOUT, DEFAULT_MODEL, MODELS
 from airflow_provider_seedream.apixo.request import find_problems
 from airflow_provider_seedream.apixo.verdict import Verdict
+from airflow_provider_seedream.failures import failures_explained
 from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
 from airflow_provider_seedream.hooks.mixin import UsesSeedreamHook
 from airflow_provider_seedream.links.seedream import SeedreamResultLink
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 
 _MODEL_FIELDS = ("model", "resolution")
+_A_RETRY = "looks at the same task again, and buys nothing"
 
 
 class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
@@ -107,7 +109,7 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         """Wait in the mode that was asked for."""
         from airflow_provider_seedream import steps
 
-        with steps.hopeless_failures_end_the_task(), self._soft_failures():
+        with failures_explained(_A_RETRY), self._soft_failures():
             if not self.deferrable:
                 # Our deadline tells what happened and what it cost; Airflow's is left as the backstop.
                 self.timeout = self._give_up_after + steps.BACKSTOP_SECONDS
@@ -127,7 +129,7 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         """Resume with the trigger's event."""
         from airflow_provider_seedream import steps
 
-        with steps.hopeless_failures_end_the_task(), self._soft_failures():
+        with failures_explained(_A_RETRY), self._soft_failures():
             submission = self._submission(context)
             _, verdicts = Verdict.read_event(event)
             verdict = verdicts.get(submission.seedream_task_id) or self._wait_here(submission, context)
@@ -139,7 +141,7 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
 
         if next_method != steps.DEFERRAL_FAILED:
             return super().resume_execution(next_method, next_kwargs, context)
-        with steps.hopeless_failures_end_the_task(), self._soft_failures():
+        with failures_explained(_A_RETRY), self._soft_failures():
             steps.report_failed_deferral(self.log, next_kwargs)
             submission = self._submission(context)
             return steps.conclude(submission, self._wait_here(submission, context))

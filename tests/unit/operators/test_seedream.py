@@ -375,7 +375,9 @@ class TestDownload:
                 task_id="download", seedream_task_id=submit.output, destination=tmp_path.as_uri()
             )
         assert run_dag(dag).task_state("download") == "failed"
-        assert "Put a sensor before this task" in capsys.readouterr().out
+        log = capsys.readouterr().out
+        assert "Put a sensor before this task" in log
+        assert "Charged: nothing by this Airflow task. Retry: fetches what is missing, at no cost." in log
 
     @pytest.mark.parametrize(
         "arguments",

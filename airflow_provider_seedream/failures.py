@@ -1,0 +1,101 @@
+"""What a failed Airflow task says last, and whether Airflow may retry it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
+
+from airflow_provider_seedream.apixo.errors import (
+    ConnectionConfigError,
+    InterruptedJobError,
+    Kind,
+    LookFailedError,
+    SeedreamError,
+    TaskFailedError,
+)
+from airflow_provider_seedream.apixo.last_words import last_words
+
+if TYPE_CHECKING:
+    from airflow_provider_seedream.purchasing import Purchases
+
+
+@contextmanager
+def failures_explained(a_retry: str) -> Iterator[None]:
+    """For what buys nothing: every failure ends with what a retry does.
+
+    A failure that no retry can help becomes one that Airflow does not retry.
+
+    :param a_retry: what it does where it can help.
+    """
+    try:
+        yield
+    except SeedreamError as error:
+        does = a_retry if error.retryable else _why_none(error)
+        words = f"{error} Charged: nothing by this Airflow task. Retry: {does}."
+        if not error.retryable:
+            raise AirflowFailException(words) from error
+        error.args = (words,)
+        raise
+
+
+def _why_none(error: SeedreamError) -> str:
+    if isinstance(error, TaskFailedError) and error.cause.retryable:
+        return "none, the task stays failed; clear the submitting task to submit again"
+    return "none, it could not help"
+
+
+@contextmanager
+def spending_explained(purchases: Purchases) -> Iterator[None]:
+    """For what buys: every failure ends with what is charged and what a retry does.
+
+    A failure that no retry can help, or that a retry would pay for again, becomes one that Airflow does not
+    retry.
+    """
+    try:
+        yield
+    except SeedreamError as error:
+        explained = _explained(error, purchases)
+        if explained is error:
+            raise
+        raise explained from error
+    except (Exception, AirflowTaskTimeout) as error:
+        if not (purchases.bought or purchases.perhaps_charged or purchases.resumed):
+            raise
+        failure = InterruptedJobError(f"{type(error).__name__}: {error}")
+        raise _explained(failure, purchases) from error
+
+
+def _explained(error: SeedreamError, purchases: Purchases) -> Exception:
+    purchases.keep_record()
+    error.retry_helps = _retry_helps(error, purchases)
+    words = last_words(
+        error, purchases.bought, record_lasts=purchases.record_lasts, perhaps=purchases.perhaps_charged
+    )
+    if not error.retryable:
+        return AirflowFailException(f"{error} {words}")
+    error.args = (f"{error} {words}",)
+    return error
+
+
+def _retry_helps(error: SeedreamError, purchases: Purchases) -> bool:
+    if isinstance(error, TaskFailedError):
+        return error.retryable
+    spent = bool(purchases.bought) or purchases.resumed or isinstance(error, InterruptedJobError)
+    if spent and not purchases.record_lasts:
+        # It would buy again.
+        return False
+    if purchases.bought and _may_pass(error):
+        return True
+    return error.retryable
+
+
+def _may_pass(error: SeedreamError) -> bool:
+    """Whether a failure that is final before the purchase may pass while what was bought waits.
+
+    Airflow reports a secrets store or database that is out of reach as a connection that does not exist.
+    """
+    unknown = isinstance(error, LookFailedError) and error.cause.kind is Kind.NOT_FOUND
+    return unknown or isinstance(error, ConnectionConfigError)
