@@ -21,15 +21,15 @@ class Clock:
     """The wall clock, which can be put forward: what the sandbox draws for hours is then finished at once."""
 
     def __init__(self) -> None:
-        self._ahead = 0.0
+        self.ahead = 0.0
 
     def __call__(self) -> float:
         """Epoch seconds."""
-        return time.time() + self._ahead
+        return time.time() + self.ahead
 
     def put_forward(self, seconds: float) -> None:
         """Let seconds pass."""
-        self._ahead += seconds
+        self.ahead += seconds
 
 
 class World:
@@ -121,6 +121,8 @@ def airflow_world(
         whole_env = {
             "AIRFLOW_CONN_SEEDREAM_DEFAULT": connection(sandbox, KEY),
             "AIRFLOW_CONN_SEEDREAM_WRONG_KEY": connection(sandbox, "invalid"),
+            # A retry waits this long for the answer to a submission of the try before.
+            "AIRFLOW_CONN_SEEDREAM_HASTY": connection(sandbox, KEY, request_timeout=25),
             "AIRFLOW_VAR_SEEDREAM_DESTINATION": images.as_uri(),
             **(env or {}),
         }
@@ -128,6 +130,7 @@ def airflow_world(
             yield World(stack, sandbox, clock, images)
 
 
-def connection(sandbox: SandboxServer, key: str) -> str:
+def connection(sandbox: SandboxServer, key: str, **extra: Any) -> str:
     """An Airflow connection to a sandbox, as JSON."""
-    return json.dumps({"conn_type": "seedream", "host": sandbox.base_url, "password": key})
+    fields = {"conn_type": "seedream", "host": sandbox.base_url, "password": key, "extra": extra}
+    return json.dumps(fields)

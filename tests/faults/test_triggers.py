@@ -42,11 +42,15 @@ def states(world: World, dag_id: str, run_id: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Disaster:
-    """What was waiting when the triggerer was killed; run id by DAG id."""
+    """What was waiting when the triggerer was killed; run id by DAG id.
+
+    :param clock_ahead: seconds by which the sandbox's clock was ahead of the wall's until then.
+    """
 
     runs: dict[str, str]
     purchases: Purchases
     restarted_at: float
+    clock_ahead: float
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +62,7 @@ def disaster(world: World) -> Disaster:
         *("--conn-host", world.sandbox.base_url, "--conn-password", KEY),
     )
     purchases = Purchases(world)
+    clock_ahead = world.clock.ahead
     runs = {dag_id: stack.trigger(dag_id) for dag_id in ("faults_many_wait", "faults_connection_deleted")}
     purchases.wait_until_watched(MANY + 1)
     # Last, since its deadline runs.
@@ -71,7 +76,7 @@ def disaster(world: World) -> Disaster:
     world.clock.put_forward(1_000)
     for dag_id, run_id in runs.items():
         stack.wait_for_run(dag_id, run_id)
-    return Disaster(runs, purchases, restarted_at)
+    return Disaster(runs, purchases, restarted_at, clock_ahead)
 
 
 @pytest.mark.fault(
@@ -113,7 +118,7 @@ class TestDeadlineOverARestart:
         said = re.search(r"did not finish by its deadline ([\d:T+-]+);", log)
         assert said, log
         deadline = datetime.fromisoformat(said[1]).timestamp()
-        submitted_at = world.task(submission["seedream_task_id"])["submitted_at"]
+        submitted_at = world.task(submission["seedream_task_id"])["submitted_at"] - disaster.clock_ahead
         assert deadline == pytest.approx(submitted_at + 45, abs=3)
         assert disaster.restarted_at < deadline, "the machine was too slow for this test to show anything"
 
@@ -146,7 +151,7 @@ class TestConnectionDeleted:
         dag_id, run_id = "faults_connection_deleted", disaster.runs["faults_connection_deleted"]
         submission = world.stack.xcom(dag_id, run_id, "generate", "submission")
         polls = world.task(submission["seedream_task_id"])["poll_times"]
-        assert all(polled_at < disaster.restarted_at for polled_at in polls)
+        assert all(polled_at - disaster.clock_ahead < disaster.restarted_at for polled_at in polls)
 
 
 # --- a user ends the wait ----------------------------------------------------------------------------
