@@ -27,8 +27,13 @@ def purchases(world: World) -> Iterator[Purchases]:
     httpx.delete(f"{world.sandbox.origin}/sandbox/faults")
 
 
-def wait_until_bought(world: World, purchases: Purchases, count: int = 1) -> None:
-    world.stack.wait_until(lambda: len(purchases.tasks()) == count, f"{count} tasks are bought", 120)
+def kill_while_submitting(world: World, purchases: Purchases, dag_id: str) -> str:
+    """Let a worker die while it waits for the answer to a submission that was accepted; the run id."""
+    world.fault("/generateTask", delay=600)
+    run_id = world.stack.trigger(dag_id)
+    world.stack.wait_until(lambda: len(purchases.tasks()) == 1, "the task is bought", 120)
+    world.stack.kill_task(dag_id, run_id, "generate")
+    return run_id
 
 
 def charged(purchases: Purchases) -> float:
@@ -53,10 +58,7 @@ def saved_images(world: World, dag_id: str) -> list[str]:
 )
 def test_a_submission_without_an_answer_is_not_repeated(world: World, purchases: Purchases) -> None:
     dag_id = "faults_killed_submitting"
-    world.fault("/generateTask", delay=600)
-    run_id = world.stack.trigger(dag_id)
-    wait_until_bought(world, purchases)
-    world.stack.kill_task(dag_id, run_id, "generate")
+    run_id = kill_while_submitting(world, purchases, dag_id)
     assert world.stack.wait_for_run(dag_id, run_id) == "failed"
     log = world.wait_for_log(dag_id, run_id, "generate", "may have accepted and charged", 2)
     assert "Balance before: " in log
@@ -71,10 +73,7 @@ def test_a_submission_without_an_answer_is_not_repeated(world: World, purchases:
 )
 def test_unless_the_user_chose_to(world: World, purchases: Purchases) -> None:
     dag_id = "faults_killed_submitting_resubmit"
-    world.fault("/generateTask", delay=600)
-    run_id = world.stack.trigger(dag_id)
-    wait_until_bought(world, purchases)
-    world.stack.kill_task(dag_id, run_id, "generate")
+    run_id = kill_while_submitting(world, purchases, dag_id)
     assert world.stack.wait_for_run(dag_id, run_id) == "success"
     world.wait_for_log(dag_id, run_id, "generate", "may have accepted and charged", 2)
     assert world.stack.xcom(dag_id, run_id, "generate") == purchases.tasks()[1]["taskId"]
