@@ -5,7 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import RetryDecision, RetryPolicy
+try:
+    from airflow.providers.common.compat.sdk import RetryDecision, RetryPolicy
+except ImportError as error:
+    raise ImportError("SeedreamRetryPolicy needs Airflow 3.3 or later, which has retry policies.") from error
 
 from airflow_provider_seedream.apixo.errors import ChargedError, Kind, SeedreamError, TaskFailedError
 

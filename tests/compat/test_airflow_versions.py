@@ -76,5 +76,5 @@ class TestTheMainJob:
         assert len(list((tmp_path / "images").rglob("*.png"))) == 11
         logs = [path.read_text() for path in tmp_path.rglob("attempt=1.log")]
         warned = sum("has no task state store" in log for log in logs)
-        # The demo buys with seven tasks; what outlasts a try came with Airflow 3.3.
-        assert warned == (0 if environment.version == "3.3" else 7)
+        # The demo buys with six tasks; what outlasts a try came with Airflow 3.3.
+        assert warned == (0 if environment.version == "3.3" else 6)
