@@ -21,8 +21,6 @@ from airflow.providers.common.compat.sdk import (
 from airflow_provider_seedream.apixo.errors import DeadlineError, InvalidRequestError, SeedreamError
 from airflow_provider_seedream.apixo.model import DEFAULT_GENERATION_TIMEOUT, DEFAULT_MODEL, MODELS
 from airflow_provider_seedream.apixo.request import find_problems
-from airflow_provider_seedream.apixo.verdict import Verdict
-from airflow_provider_seedream.failures import failures_explained
 from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
 from airflow_provider_seedream.hooks.mixin import UsesSeedreamHook
 from airflow_provider_seedream.links.seedream import SeedreamResultLink
@@ -39,10 +37,10 @@ if TYPE_CHECKING:
 
     from airflow_provider_seedream.apixo.pace import Watch
     from airflow_provider_seedream.apixo.records import Submission
+    from airflow_provider_seedream.apixo.verdict import Verdict
 
 
 _MODEL_FIELDS = ("model", "resolution")
-_A_RETRY = "looks at the same task again, and buys nothing"
 
 
 class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
@@ -109,7 +107,7 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         """Wait in the mode that was asked for."""
         from airflow_provider_seedream import steps
 
-        with failures_explained(_A_RETRY), self._soft_failures():
+        with self._failures_explained():
             if not self.deferrable:
                 # Our deadline tells what happened and what it cost; Airflow's is left as the backstop.
                 self.timeout = self._give_up_after + steps.BACKSTOP_SECONDS
@@ -129,7 +127,9 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         """Resume with the trigger's event."""
         from airflow_provider_seedream import steps
 
-        with failures_explained(_A_RETRY), self._soft_failures():
+        with self._failures_explained():
+            from airflow_provider_seedream.apixo.verdict import Verdict
+
             submission = self._submission(context)
             _, verdicts = Verdict.read_event(event)
             verdict = verdicts.get(submission.seedream_task_id) or self._wait_here(submission, context)
@@ -141,7 +141,7 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
 
         if next_method != steps.DEFERRAL_FAILED:
             return super().resume_execution(next_method, next_kwargs, context)
-        with failures_explained(_A_RETRY), self._soft_failures():
+        with self._failures_explained():
             steps.report_failed_deferral(self.log, next_kwargs)
             submission = self._submission(context)
             return steps.conclude(submission, self._wait_here(submission, context))
@@ -170,6 +170,7 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
 
     def _concluded(self, submission: Submission, watch: Watch) -> dict[str, Any]:
         from airflow_provider_seedream import steps
+        from airflow_provider_seedream.apixo.verdict import Verdict
 
         return steps.conclude(submission, Verdict.of(watch))
 
@@ -201,6 +202,13 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         """Epoch seconds of this try's first poke, which in reschedule mode another process has seen."""
         first = context["ti"].get_first_reschedule_date(context) if self.reschedule else None
         return first.timestamp() if first else time.time()
+
+    @contextmanager
+    def _failures_explained(self) -> Iterator[None]:
+        from airflow_provider_seedream.failures import failures_explained
+
+        with failures_explained("looks at the same task again, and buys nothing"), self._soft_failures():
+            yield
 
     @contextmanager
     def _soft_failures(self) -> Iterator[None]:

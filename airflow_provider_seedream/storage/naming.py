@@ -10,7 +10,6 @@ from string import Formatter
 
 from airflow_provider_seedream.apixo.errors import InvalidRequestError, Problem
 from airflow_provider_seedream.apixo.request import shown
-from airflow_provider_seedream.storage.inspection import EXTENSIONS
 
 DEFAULT_TEMPLATE = "{seedream_task_id}-{index}"
 
@@ -109,6 +108,9 @@ class FileNames:
 
     def possible(self, images: int) -> Iterator[str]:
         """Every name that a task of so many images may write: the manifest, and each image in each format."""
+        # Only a running task needs it; DAG files import this module.
+        from airflow_provider_seedream.storage.inspection import EXTENSIONS
+
         yield self.manifest
         for index in range(1, images + 1):
             yield from (self.image(index, extension) for extension in EXTENSIONS.values())
