@@ -1,4 +1,4 @@
-"""The steps of a request that operators and sensor share: submit, defer, conclude."""
+"""The steps of a request that operators and sensor share: find what was bought, wait, conclude."""
 
 from __future__ import annotations
 
@@ -8,15 +8,9 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import (
-    BaseOperator,
-    conf,
-)
+from airflow.providers.common.compat.sdk import BaseOperator, conf
 
-from airflow_provider_seedream.apixo.errors import (
-    NotFinishedError,
-    TaskFailedError,
-)
+from airflow_provider_seedream.apixo.errors import NotFinishedError, TaskFailedError
 from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, Pace
 from airflow_provider_seedream.apixo.records import SUBMISSION_KEY, Submission, result_record
 from airflow_provider_seedream.apixo.task import TaskStatus
@@ -111,13 +105,21 @@ def wait_until(context: Context, operator: BaseOperator, timeout: float) -> floa
     if operator.execution_timeout is None:
         return now + timeout
     allowed = operator.execution_timeout.total_seconds()
-    limit = started_at(context) + allowed - min(EXECUTION_MARGIN_SECONDS, allowed / 10)
+    limit = _started_at(context) + allowed - min(EXECUTION_MARGIN_SECONDS, allowed / 10)
     if limit < now + timeout:
         operator.log.info("execution_timeout leaves %.0f s to wait for the result.", max(0.0, limit - now))
     return min(now + timeout, limit)
 
 
-def started_at(context: Context) -> float:
+def rest_of_wait(context: Context, operator: BaseOperator, timeout: float) -> float:
+    """As :func:`wait_until`, for a wait that began with this try.
+
+    :param timeout: seconds from the beginning of the try.
+    """
+    return wait_until(context, operator, _started_at(context) + timeout - time.time())
+
+
+def _started_at(context: Context) -> float:
     """Epoch seconds at which this try began; its present segment, before Airflow 3.2."""
     started = getattr(context["ti"], "start_date", None)
     return started.timestamp() if isinstance(started, datetime) else time.time()

@@ -147,12 +147,15 @@ def submit(request: GenerateRequest, *, luck: Luck, report: Report) -> Steps[str
 
 
 def submit_audited(
-    request: GenerateRequest, *, before: Decimal | None, luck: Luck, report: Report
+    request: GenerateRequest, *, before: Decimal | None, glance: bool, luck: Luck, report: Report
 ) -> Steps[str]:
     """As :func:`submit`; where the answer is lost, the error tells the balance before and after.
 
-    :param before: the balance in USD, where it could be read.
+    :param before: the balance in USD, where it was just read.
+    :param glance: whether to read it first where it was not.
     """
+    if before is None and glance:
+        before = yield from glance_at_balance(luck=luck)
     try:
         return (yield from submit(request, luck=luck, report=report))
     except AmbiguousSubmitError as error:

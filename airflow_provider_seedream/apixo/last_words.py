@@ -1,4 +1,4 @@
-"""How the message of every failed Airflow task ends: what is charged, and what a retry does."""
+"""What the person on call is told last: what is charged, what a retry does, and how to finish at no cost."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from airflow_provider_seedream.apixo.errors import (
     TaskFailedError,
 )
 from airflow_provider_seedream.apixo.records import Submission
+from airflow_provider_seedream.apixo.task import FAILED, TaskStatus
 
 
 def last_words(
@@ -21,14 +22,31 @@ def last_words(
     """What the person on call must know beside what happened.
 
     :param error: what happened.
-    :param bought: what this Airflow task has bought and APIXO has not failed.
+    :param bought: what this Airflow task has bought.
     :param record_lasts: whether a retry of the Airflow task finds what was bought.
     :param perhaps: USD that submissions without an answer may have cost.
     """
     words = [_charged(error, bought, perhaps), _retry(error, bought, record_lasts, perhaps)]
     if bought and not isinstance(error, TaskFailedError):
-        words.append(_at_no_cost(bought))
+        ids = [one.seedream_task_id for one in bought]
+        words.append(f"Clearing this Airflow task buys anew; {_at_no_cost(ids)}")
     return " ".join(words)
+
+
+def what_remains(task_id: str, status: TaskStatus | None, problem: str) -> str:
+    """What becomes of a task that is no longer waited for, and of the money, in words.
+
+    :param status: ``None`` where it could not be read.
+    :param problem: why it could not be read.
+    """
+    if status is not None and status.state == FAILED:
+        return f"Task {task_id} has failed; APIXO refunds its pre-charge."
+    collect = _at_no_cost([task_id])
+    if status is not None and status.succeeded:
+        return f"Task {task_id} has delivered {len(status.urls)} image(s), which are billed. {collect}"
+    state = f"in state {status.state}" if status else f"in a state that could not be read ({problem})"
+    billed = "APIXO tasks cannot be cancelled: it will still be billed when it delivers."
+    return f"Task {task_id} is {state}. {billed} {collect}"
 
 
 def _charged(error: SeedreamError, bought: Sequence[Submission], perhaps: Decimal | None) -> str:
@@ -70,12 +88,9 @@ def _why_none(error: SeedreamError, bought: Sequence[Submission], record_lasts: 
     return "it could not help"
 
 
-def _at_no_cost(bought: Sequence[Submission]) -> str:
-    ids = " and ".join(f"seedream_task_id={one.seedream_task_id!r}" for one in bought)
-    return (
-        f"Clearing this Airflow task buys anew; SeedreamTaskSensor and SeedreamDownloadOperator with "
-        f"{ids} finish the job at no cost."
-    )
+def _at_no_cost(task_ids: Sequence[str]) -> str:
+    ids = " and ".join(f"seedream_task_id={task_id!r}" for task_id in task_ids)
+    return f"SeedreamTaskSensor and SeedreamDownloadOperator with {ids} finish the job at no cost."
 
 
 def _names(bought: Sequence[Submission]) -> str:

@@ -95,9 +95,7 @@ class SeedreamHook(BaseHook):
         :raises AmbiguousSubmitError: the answer was lost; a charge may have happened.
         """
         check_sendable(request, self.account)
-        if balance is None and read_balance:
-            balance = self.glance_at_balance()
-        return self._run(self._submission(request, balance))
+        return self._run(self._submission(request, balance, read_balance))
 
     async def submit_async(
         self, request: GenerateRequest, *, balance: Decimal | None = None, read_balance: bool = True
@@ -106,9 +104,7 @@ class SeedreamHook(BaseHook):
         account = await self.account_async()
         check_sendable(request, account)
         async with AsyncApixoClient(account) as client:
-            if balance is None and read_balance:
-                balance = await client.run(exchange.glance_at_balance(luck=self._luck))
-            return await client.run(self._submission(request, balance))
+            return await client.run(self._submission(request, balance, read_balance))
 
     def get_status(self, seedream_task_id: str, model: str = DEFAULT_MODEL) -> TaskStatus:
         """Read a task's status.
@@ -212,8 +208,10 @@ class SeedreamHook(BaseHook):
 
     # --- plumbing ------------------------------------------------------------------------------------
 
-    def _submission(self, request: GenerateRequest, balance: Decimal | None) -> Steps[str]:
-        return exchange.submit_audited(request, before=balance, luck=self._luck, report=self.log.warning)
+    def _submission(self, request: GenerateRequest, balance: Decimal | None, glance: bool) -> Steps[str]:
+        return exchange.submit_audited(
+            request, before=balance, glance=glance, luck=self._luck, report=self.log.warning
+        )
 
     def _status(self, task_id: str, model: str) -> Steps[TaskStatus]:
         return exchange.status(task_id, model, luck=self._luck, report=self.log.info)

@@ -437,7 +437,7 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
                 self.hook,
                 purchases.bought,
                 steps.paced(purchases.bought[-1], self.first_poll, self.poll_interval),
-                deadline=steps.started_at(context) + self.generation_timeout,
+                deadline=steps.rest_of_wait(context, self, self.generation_timeout),
             )
             return self._proceed(context, purchases)
 

@@ -126,10 +126,9 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Resume with the trigger's event."""
         from airflow_provider_seedream import steps
+        from airflow_provider_seedream.apixo.verdict import Verdict
 
         with self._failures_explained():
-            from airflow_provider_seedream.apixo.verdict import Verdict
-
             submission = self._submission(context)
             _, verdicts = Verdict.read_event(event)
             verdict = verdicts.get(submission.seedream_task_id) or self._wait_here(submission, context)
@@ -165,7 +164,7 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         from airflow_provider_seedream import steps
 
         pace = steps.paced(submission, self.first_poll, self.poll_interval)
-        deadline = steps.started_at(context) + self._give_up_after
+        deadline = steps.rest_of_wait(context, self, self._give_up_after)
         return steps.wait(self.hook, [submission], pace, deadline=deadline)[submission.seedream_task_id]
 
     def _concluded(self, submission: Submission, watch: Watch) -> dict[str, Any]:

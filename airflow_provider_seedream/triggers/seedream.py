@@ -11,9 +11,9 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_seedream.apixo.errors import ConnectionConfigError, Kind, SeedreamError
+from airflow_provider_seedream.apixo.last_words import what_remains
 from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, Pace
 from airflow_provider_seedream.apixo.pace import MIN_PAUSE, Watch, backoff
-from airflow_provider_seedream.apixo.task import FAILED, TaskStatus
 from airflow_provider_seedream.apixo.verdict import Verdict
 from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
@@ -147,22 +147,3 @@ class SeedreamTaskTrigger(BaseTrigger):
     def _broken(self, task_id: str, error: Exception) -> Verdict:
         kind = error.cause.kind if isinstance(error, SeedreamError) else Kind.UNKNOWN
         return Verdict.broken(task_id, f"{type(error).__name__}: {error}", deadline=self.deadline, kind=kind)
-
-
-def what_remains(task_id: str, status: TaskStatus | None, problem: str) -> str:
-    """What becomes of a task that is no longer waited for, and of the money, in words.
-
-    :param status: ``None`` where it could not be read.
-    :param problem: why it could not be read.
-    """
-    if status is not None and status.state == FAILED:
-        return f"Task {task_id} has failed; APIXO refunds its pre-charge."
-    collect = (
-        f"SeedreamTaskSensor and SeedreamDownloadOperator with seedream_task_id={task_id!r} "
-        "fetch its images at no further cost."
-    )
-    if status is not None and status.succeeded:
-        return f"Task {task_id} has delivered {len(status.urls)} image(s), which are billed. {collect}"
-    state = f"in state {status.state}" if status else f"in a state that could not be read ({problem})"
-    billed = "APIXO tasks cannot be cancelled: it will still be billed when it delivers."
-    return f"Task {task_id} is {state}. {billed} {collect}"
