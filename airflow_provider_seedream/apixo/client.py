@@ -6,10 +6,11 @@ import asyncio
 import json
 import platform
 import socket
+import ssl
 import threading
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -288,13 +289,40 @@ _NEVER_DELIVERED = (
 )
 
 
+_PLAIN_WORDS: Sequence[tuple[type[Exception], str]] = (
+    (httpx.ConnectTimeout, "the host does not answer"),
+    (socket.gaierror, "the host's name cannot be looked up"),
+    (ConnectionRefusedError, "nothing listens there"),
+    (ssl.SSLCertVerificationError, "the host's certificate is not trusted"),
+    (ssl.SSLError, "the host speaks no TLS (https)"),
+)
+"""What lies under a failed connect, for a person; the first that fits."""
+
+
 def _fault(error: Exception, progress: _Progress, account: Account) -> Fault:
     """Name lookup, connect and TLS failures happen before a byte of the request is sent."""
     words = str(error)
     if isinstance(error, TimeoutError):
         words = f"it did not end within {account.request_timeout:g} s"
     kind = type(error).__name__.lstrip("_")
+    technical = f"{kind}: {words}" if words else kind
+    plain = _plain_words(error)
     return Fault(
         delivered=not (progress.connecting or isinstance(error, _NEVER_DELIVERED)),
-        detail=f"{kind}: {words}" if words else kind,
+        detail=f"{plain} ({technical})" if plain else technical,
     )
+
+
+def _plain_words(error: Exception) -> str | None:
+    """Why no connection came about, where that is the error."""
+    if not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return None
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        # How TLS asks for more bytes is no error of the host.
+        if not isinstance(cause, ssl.SSLWantReadError):
+            causes.append(cause)
+        # httpcore hides the cause, but it stays the context.
+        cause = cause.__cause__ or cause.__context__
+    return next((words for kind, words in _PLAIN_WORDS if any(isinstance(one, kind) for one in causes)), None)

@@ -133,10 +133,14 @@ class InvalidRequestError(NotChargedError, ValueError):
 
 
 class ConnectionConfigError(NotChargedError, ValueError):
-    """The Airflow connection lacks something or holds something unusable."""
+    """The Airflow connection lacks something or holds something unusable.
 
-    def __init__(self, message: str, remedy: str, kind: Kind = Kind.KEY) -> None:
-        super().__init__(f"{message} {remedy}", Cause(kind, message, remedy))
+    :param about: which connection, where the message does not name it.
+    """
+
+    def __init__(self, message: str, remedy: str, kind: Kind = Kind.KEY, *, about: str = "") -> None:
+        opening = f"{about}: " if about else ""
+        super().__init__(f"{opening}{message} {remedy}", Cause(kind, message, remedy))
 
 
 class NotDeliveredError(NotChargedError):

@@ -119,7 +119,8 @@ class Luck:
     uniform: Callable[[float, float], float] = random.uniform
 
 
-_BALANCE = Send("GET", "/apikeys/current-balance")
+BALANCE = Send("GET", "/apikeys/current-balance")
+"""Reads the balance of the key, which is free."""
 
 # --- the three calls ---------------------------------------------------------------------------------
 
@@ -165,7 +166,7 @@ def submit_audited(
 
 def glance_at_balance(*, luck: Luck) -> Steps[Decimal | None]:
     """The balance in USD, asked for once; ``None`` where it cannot be read."""
-    answer = yield _BALANCE
+    answer = yield BALANCE
     amount = read_balance(_expect(answer), luck.now())
     return None if isinstance(amount, SeedreamError) else amount
 
@@ -188,7 +189,7 @@ def balance(*, luck: Luck, report: Report) -> Steps[Decimal]:
     """
     return (
         yield from _repeat(
-            _BALANCE, lambda answer: read_balance(answer, luck.now()), _look_may_be_repeated, luck, report
+            BALANCE, lambda answer: read_balance(answer, luck.now()), _look_may_be_repeated, luck, report
         )
     )
 

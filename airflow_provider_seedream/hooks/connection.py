@@ -8,11 +8,10 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from airflow_provider_seedream.apixo.account import DEFAULT_BASE_URL, DEFAULT_REQUEST_TIMEOUT, Account
+from airflow_provider_seedream.apixo.account import DEFAULT_BASE_URL, Account
 from airflow_provider_seedream.apixo.addresses import is_loopback
 from airflow_provider_seedream.apixo.errors import ConnectionConfigError
-from airflow_provider_seedream.apixo.model import PROVIDERS, SEEDREAM_4_5
-from airflow_provider_seedream.hooks.connection_form import EXTRA_FIELDS
+from airflow_provider_seedream.hooks.connection_form import EXTRA_FIELDS, ExtraField
 
 _API_PATH = urlsplit(DEFAULT_BASE_URL).path
 _LARGEST_AMOUNT = 3600
@@ -35,18 +34,11 @@ def account_from(conn: ConnectionLike) -> Account:
 
     :raises ConnectionConfigError: names the field, its value (never the key) and the remedy.
     """
-    extra = _extra(conn)
-    return Account(
-        api_key=_api_key(conn),
-        base_url=_base_url(conn),
-        price_per_image=_amount(conn, extra, "price_per_image", SEEDREAM_4_5.price_per_image),
-        provider=_provider(conn, extra),
-        request_timeout=float(_amount(conn, extra, "request_timeout", Decimal(DEFAULT_REQUEST_TIMEOUT))),
-    )
+    return Account(api_key=_api_key(conn), base_url=_base_url(conn), **_filled_in(conn))
 
 
 def _problem(conn: ConnectionLike, what: str, remedy: str) -> ConnectionConfigError:
-    return ConnectionConfigError(f"Connection '{conn.conn_id}': {what}.", remedy)
+    return ConnectionConfigError(f"{what}.", remedy, about=f"Connection '{conn.conn_id}'")
 
 
 def _api_key(conn: ConnectionLike) -> str:
@@ -103,22 +95,31 @@ def _extra(conn: ConnectionLike) -> Mapping[str, Any]:
     return extra
 
 
-def _amount(conn: ConnectionLike, extra: Mapping[str, Any], name: str, default: Decimal) -> Decimal:
-    value = extra.get(name)
-    if value is None or value == "":
-        return default
+def _filled_in(conn: ConnectionLike) -> dict[str, Any]:
+    """The extra's fields; an empty one is as good as none."""
+    extra = _extra(conn)
+    values = {field: extra.get(field.name) for field in EXTRA_FIELDS}
+    return {
+        field.name: _choice(conn, field, value) if field.choices else _amount(conn, field, value)
+        for field, value in values.items()
+        if value not in (None, "")
+    }
+
+
+def _amount(conn: ConnectionLike, field: ExtraField, value: object) -> Any:
+    """A number, of the type that the field's default has."""
     try:
         amount = Decimal(str(value))
     except InvalidOperation:
         amount = Decimal("NaN")
     if isinstance(value, bool) or not amount.is_finite() or not 0 < amount <= _LARGEST_AMOUNT:
         remedy = f"It must be a number above 0, at most {_LARGEST_AMOUNT}."
-        raise _problem(conn, f"{name} in its extra is {value!r}", remedy)
-    return amount
+        raise _problem(conn, f"its {field.name} is {value!r}", remedy)
+    return type(field.default)(amount)
 
 
-def _provider(conn: ConnectionLike, extra: Mapping[str, Any]) -> str | None:
-    value = extra.get("provider") or None
-    if value is not None and value not in PROVIDERS:
-        raise _problem(conn, f"provider in its extra is {value!r}", f"Choose one of {', '.join(PROVIDERS)}.")
-    return value
+def _choice(conn: ConnectionLike, field: ExtraField, value: object) -> str:
+    if value not in field.choices:
+        remedy = f"Choose one of {', '.join(field.choices)}."
+        raise _problem(conn, f"its {field.name} is {value!r}", remedy)
+    return str(value)

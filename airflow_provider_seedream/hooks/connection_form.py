@@ -2,57 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-from airflow_provider_seedream.apixo.account import DEFAULT_BASE_URL, DEFAULT_REQUEST_TIMEOUT
-from airflow_provider_seedream.apixo.model import PROVIDERS, SEEDREAM_4_5
+from airflow_provider_seedream.apixo.account import DEFAULT_BASE_URL, Account
+from airflow_provider_seedream.apixo.model import PROVIDERS
 
 CONN_TYPE = "seedream"
 DEFAULT_CONN_ID = "seedream_default"
 HOOK_NAME = "Seedream (APIXO)"
+
+_DEFAULTS = {field.name: field.default for field in fields(Account)}
 
 
 @dataclass(frozen=True, slots=True)
 class ExtraField:
     """A field of the connection's extra.
 
-    :param schema: its JSON schema, from which Airflow draws the form.
+    :param name: in the extra, and of the field of :class:`~.account.Account` that it sets.
+    :param meaning: what it is for, in a sentence without its full stop.
+    :param when_empty: in words, where the default itself says too little.
+    :param choices: the values that it may have; any positive number if empty.
     """
 
     name: str
     label: str
-    description: str
-    schema: Mapping[str, Any]
+    meaning: str
+    when_empty: str | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def default(self) -> Any:
+        """What the account has when the field is empty."""
+        return _DEFAULTS[self.name]
+
+    @property
+    def description(self) -> str:
+        """The help below the field."""
+        return f"{self.meaning}; {self.when_empty or format(self.default, 'g')} when empty."
 
 
 EXTRA_FIELDS = (
-    ExtraField(
-        "price_per_image",
-        "Price per image (USD)",
-        f"What your account pays for one image; {SEEDREAM_4_5.price_per_image} when empty.",
-        {"type": ["string", "null"]},
-    ),
+    ExtraField("price_per_image", "Price per image (USD)", "What your account pays for one image"),
     ExtraField(
         "provider",
         "Routing",
-        "Which route APIXO takes when a task names none; the key's own when empty.",
-        {"type": ["string", "null"], "enum": [*PROVIDERS, None]},
+        "Which route APIXO takes when a task names none",
+        when_empty="the key's own",
+        choices=PROVIDERS,
     ),
-    ExtraField(
-        "request_timeout",
-        "Request timeout (seconds)",
-        f"How long one HTTP request may take in total; {DEFAULT_REQUEST_TIMEOUT:.0f} when empty.",
-        {"type": ["string", "null"]},
-    ),
+    ExtraField("request_timeout", "Request timeout (seconds)", "How long one HTTP request may take in total"),
 )
 
 
 def conn_fields() -> dict[str, Any]:
     """The form's extra fields, for the provider's metadata (read by Airflow 3.2 and later)."""
     return {
-        field.name: {"label": field.label, "description": field.description, "schema": dict(field.schema)}
+        field.name: {"label": field.label, "description": field.description, "schema": _schema(field)}
+        for field in EXTRA_FIELDS
+    }
+
+
+def _schema(field: ExtraField) -> dict[str, Any]:
+    # Text, numbers too: Airflow's number field turns 1,800 into nothing, and the mouse wheel changes it.
+    return {"type": ["string", "null"]} | ({"enum": list(field.choices)} if field.choices else {})
+
+
+def form_widgets() -> dict[str, Any]:
+    """The form's extra fields as WTForms fields, for Airflow 3.1.
+
+    :raises ImportError: WTForms is not installed; Airflow 3.1 then goes without, but for its api-server,
+        which brings a double of it.
+    """
+    from wtforms import StringField  # type: ignore[import-untyped]
+    from wtforms.validators import Optional, any_of  # type: ignore[import-untyped]
+
+    return {
+        field.name: StringField(
+            field.label,
+            description=field.description,
+            validators=[Optional(), *([any_of(list(field.choices))] if field.choices else [])],
+        )
         for field in EXTRA_FIELDS
     }
 

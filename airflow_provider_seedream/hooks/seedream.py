@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import BaseHook
 from airflow_provider_seedream.apixo import exchange
 from airflow_provider_seedream.apixo.account import Account
 from airflow_provider_seedream.apixo.client import ApixoClient, AsyncApixoClient
-from airflow_provider_seedream.apixo.errors import ConnectionConfigError, Kind, SeedreamError
+from airflow_provider_seedream.apixo.errors import ConnectionConfigError, Kind
 from airflow_provider_seedream.apixo.exchange import Luck, Steps
 from airflow_provider_seedream.apixo.model import DEFAULT_GENERATION_TIMEOUT, DEFAULT_MODEL, MODELS, Pace
 from airflow_provider_seedream.apixo.pace import Watch
@@ -24,6 +24,7 @@ from airflow_provider_seedream.hooks.connection_form import (
     DEFAULT_CONN_ID,
     HOOK_NAME,
     form_behaviour,
+    form_widgets,
 )
 from airflow_provider_seedream.hooks.shared_client import looking_client
 
@@ -44,6 +45,7 @@ class SeedreamHook(BaseHook):
     hook_name = HOOK_NAME
 
     # Airflow before 3.2 asks the hook; later versions read the provider's metadata.
+    get_connection_form_widgets = staticmethod(form_widgets)
     get_ui_field_behaviour = staticmethod(form_behaviour)
 
     def __init__(self, seedream_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any) -> None:
@@ -169,11 +171,16 @@ class SeedreamHook(BaseHook):
         return Verdict.of(watch).success()
 
     def test_connection(self) -> tuple[bool, str]:
-        """Check host and key by reading the balance, which costs nothing."""
+        """Whether host and key are right, in words for a person, within seconds; costs nothing."""
+        from airflow_provider_seedream.hooks.probe import probe
+
         try:
-            return True, f"Valid key, {self.get_balance():.2f} USD left."
-        except SeedreamError as error:
-            return False, str(error)
+            account = self.account
+        except ConnectionConfigError as error:
+            # Without the id: Airflow tests a copy of the connection, whose id is random.
+            words = f"{error.cause.meaning} {error.cause.remedy}"
+            return False, words[:1].upper() + words[1:]
+        return probe(account)
 
     # --- watching ------------------------------------------------------------------------------------
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from decimal import Decimal
+from types import SimpleNamespace
 
 import pytest
 from airflow.sdk import Connection
@@ -112,8 +114,36 @@ class TestExtra:
         with pytest.raises(ConnectionConfigError, match=names):
             account_from(connection(extra=extra))
 
-    def test_the_form_has_the_same_fields(self) -> None:
-        assert set(conn_fields()) == {field.name for field in EXTRA_FIELDS}
+    def test_an_empty_field_means_the_default(self) -> None:
+        for empty in (None, ""):
+            extra = json.dumps({field.name: empty for field in EXTRA_FIELDS})
+            assert account_from(connection(extra=extra)) == account_from(connection())
+
+    def test_white_space_around_a_number_is_forgiven(self) -> None:
+        extra = json.dumps({"price_per_image": " 0.04 "})
+        assert account_from(connection(extra=extra)).price_per_image == Decimal("0.04")
+
+
+class TestForm:
+    def test_it_tells_what_an_empty_field_means(self) -> None:
+        helps = {name: field["description"] for name, field in conn_fields().items()}
+        assert helps["price_per_image"].endswith("; 0.035 when empty.")
+        assert helps["provider"].endswith("; the key's own when empty.")
+        assert helps["request_timeout"].endswith("; 60 when empty.")
+
+    def test_airflow_3_1_is_given_the_same_fields(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        double = SimpleNamespace(StringField=lambda label, **more: (label, more["description"]))
+        validators = SimpleNamespace(Optional=lambda: None, any_of=lambda values: values)
+        monkeypatch.setitem(sys.modules, "wtforms", double)
+        monkeypatch.setitem(sys.modules, "wtforms.validators", validators)
+        fields = conn_fields()
+        assert SeedreamHook.get_connection_form_widgets() == {
+            name: (field["label"], field["description"]) for name, field in fields.items()
+        }
+
+    def test_the_routing_is_a_choice_of_what_the_hook_takes(self) -> None:
+        for choice in conn_fields()["provider"]["schema"]["enum"]:
+            assert account_from(connection(extra={"provider": choice})).provider == choice
 
 
 class TestNoConnection:

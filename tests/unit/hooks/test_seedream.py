@@ -231,10 +231,18 @@ class TestConnectionTest:
         connect(host=connected.base_url, password="invalid")
         ok, message = SeedreamHook().test_connection()
         assert not ok
-        assert "401" in message
+        assert "The API key is not valid" in message
 
     def test_a_missing_connection_is_no_crash(self) -> None:
         assert SeedreamHook("nobody").test_connection()[0] is False
+
+    def test_a_fault_of_the_connection_is_told_without_the_id_of_airflows_copy(
+        self, connect: Connect
+    ) -> None:
+        connect(password="")
+        ok, message = SeedreamHook().test_connection()
+        assert not ok
+        assert message == "It has no API key. Put your APIXO API key into its password field."
 
 
 class TestATriggererSharesOneClient:
