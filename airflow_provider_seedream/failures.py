@@ -16,29 +16,28 @@ from airflow_provider_seedream.apixo.errors import (
     SeedreamError,
     TaskFailedError,
 )
-from airflow_provider_seedream.apixo.last_words import last_words
+from airflow_provider_seedream.apixo.last_words import LastWords, last_words
 
 if TYPE_CHECKING:
+    from airflow.sdk.types import Logger
+
     from airflow_provider_seedream.purchasing import Purchases
 
 
 @contextmanager
-def failures_explained(a_retry: str) -> Iterator[None]:
+def failures_explained(log: Logger, a_retry: str) -> Iterator[None]:
     """For what buys nothing: every failure ends with what a retry does.
 
     A failure that no retry can help becomes one that Airflow does not retry.
 
+    :param log: of the task.
     :param a_retry: what it does where it can help.
     """
     try:
         yield
     except SeedreamError as error:
         does = a_retry if error.retryable else _why_none(error)
-        words = f"{error} Charged: nothing by this Airflow task. Retry: {does}."
-        if not error.retryable:
-            raise AirflowFailException(words) from error
-        error.args = (words,)
-        raise
+        raise _told(error, LastWords("nothing by this Airflow task.", f"{does}."), log) from None
 
 
 def _why_none(error: SeedreamError) -> str:
@@ -57,10 +56,7 @@ def spending_explained(purchases: Purchases) -> Iterator[None]:
     try:
         yield
     except SeedreamError as error:
-        explained = _explained(error, purchases)
-        if explained is error:
-            raise
-        raise explained from error
+        raise _explained(error, purchases) from None
     except (Exception, AirflowTaskTimeout) as error:
         if not (purchases.bought or purchases.perhaps_charged or purchases.resumed):
             raise
@@ -74,6 +70,17 @@ def _explained(error: SeedreamError, purchases: Purchases) -> Exception:
     words = last_words(
         error, purchases.bought, record_lasts=purchases.record_lasts, perhaps=purchases.perhaps_charged
     )
+    return _told(error, words, purchases.log)
+
+
+def _told(error: SeedreamError, words: LastWords, log: Logger) -> Exception:
+    """The error with its last words, which also become the last lines that the task itself logs.
+
+    Airflow's page does not break the line of an exception, and puts its traceback below it (3.1-3.3).
+    """
+    log.error("What happened: %s", error)
+    log.error("What it cost: %s", words.charged)
+    log.error("What a retry does: %s", words.retry)
     if not error.retryable:
         return AirflowFailException(f"{error} {words}")
     error.args = (f"{error} {words}",)

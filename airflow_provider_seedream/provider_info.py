@@ -32,7 +32,10 @@ def get_provider_info() -> dict[str, Any]:
                 "ui-field-behaviour": {key.replace("_", "-"): value for key, value in behaviour.items()},
             }
         ],
-        "extra-links": [f"{PACKAGE}.links.seedream.SeedreamResultLink"],
+        "extra-links": [
+            f"{PACKAGE}.links.seedream.SeedreamGalleryLink",
+            f"{PACKAGE}.links.seedream.SeedreamResultLink",
+        ],
         "config": {
             "seedream": {
                 "description": "Settings of the Seedream provider.",

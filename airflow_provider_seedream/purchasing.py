@@ -30,10 +30,12 @@ from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.apixo.verdict import Verdict, task_failed
 from airflow_provider_seedream.hooks.seedream import check_sendable
 from airflow_provider_seedream.journal_store import JournalStore
+from airflow_provider_seedream.links.seedream import offer_gallery
 from airflow_provider_seedream.parameters import money
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
+    from airflow.sdk.types import Logger
 
     from airflow_provider_seedream.apixo.task import TaskStatus
     from airflow_provider_seedream.hooks.seedream import SeedreamHook
@@ -116,6 +118,11 @@ class Purchases:
     def bought(self) -> tuple[Submission, ...]:
         """What APIXO has accepted."""
         return self._journal.purchases
+
+    @property
+    def log(self) -> Logger:
+        """The task's."""
+        return self._hook.log
 
     @property
     def record_lasts(self) -> bool:
@@ -276,6 +283,7 @@ class Purchases:
 
     def _push(self, submission: Submission) -> None:
         self._ti.xcom_push(key=SUBMISSION_KEY, value=submission.to_json())
+        offer_gallery(self._ti)
 
     def _check_budget(self, charge: Decimal) -> None:
         limit = self._terms.limit

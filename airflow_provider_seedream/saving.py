@@ -18,7 +18,9 @@ from airflow_provider_seedream.apixo.errors import (
 from airflow_provider_seedream.apixo.records import Submission, from_iso, result_record
 from airflow_provider_seedream.apixo.request import is_nothing
 from airflow_provider_seedream.apixo.task import SUCCESS, TaskStatus
+from airflow_provider_seedream.links.seedream import gallery_address
 from airflow_provider_seedream.storage.destination import check_writable, resolve_destination
+from airflow_provider_seedream.storage.index import SAVED_KEY, IndexEntry
 from airflow_provider_seedream.storage.manifest import Manifest, TaskRecord
 from airflow_provider_seedream.storage.naming import FileNames, check_template
 from airflow_provider_seedream.storage.reuse import find_finished, find_occupant
@@ -86,6 +88,7 @@ def save(result: Mapping[str, Any], target: Target, hook: SeedreamHook, context:
         log=hook.log,
     )
     saved = _what_is_saved(manifest, target)
+    _tell_gallery(manifest, saved, context, hook, reused=False)
     _tell_outlets(context, {**saved, "cost_usd": manifest.cost_usd})
     return {**result, **saved}
 
@@ -106,6 +109,7 @@ def find_saved(
         return None
     hook.log.info("Reusing the images of task %s; nothing is bought.", manifest.seedream_task_id)
     saved = _what_is_saved(manifest, target)
+    _tell_gallery(manifest, saved, context, hook, reused=True)
     _tell_outlets(context, {**saved, "cost_usd": 0.0})
     price = hook.account.price_per_image
     created = from_iso(manifest.created_at)
@@ -156,6 +160,19 @@ def _trusted_origin(hook: SeedreamHook) -> str | None:
         return None
     parts = urlsplit(account.base_url)
     return f"{parts.scheme}://{parts.netloc}" if account.is_local else None
+
+
+def _tell_gallery(
+    manifest: Manifest, saved: Mapping[str, Any], context: Context, hook: SeedreamHook, *, reused: bool
+) -> None:
+    """Make the images known to the gallery; without it they are saved all the same."""
+    entry = IndexEntry.of(manifest, destination=saved["destination"], path=saved["manifest"], reused=reused)
+    try:
+        context["ti"].xcom_push(key=SAVED_KEY, value=entry.to_json())
+    except Exception as error:  # noqa: BLE001 - nothing is worth failing for once the images are in place
+        hook.log.warning("The gallery will not show these images: %s", error)
+        return
+    hook.log.info("See the images at %s", gallery_address(context["ti"]))
 
 
 def _tell_outlets(context: Context, facts: Mapping[str, Any]) -> None:

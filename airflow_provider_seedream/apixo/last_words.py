@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 
 from airflow_provider_seedream.apixo.errors import (
@@ -16,21 +17,32 @@ from airflow_provider_seedream.apixo.records import Submission
 from airflow_provider_seedream.apixo.task import FAILED, TaskStatus
 
 
+@dataclass(frozen=True, slots=True)
+class LastWords:
+    """What the person on call must know beside what happened, in whole sentences without their opening."""
+
+    charged: str
+    retry: str
+
+    def __str__(self) -> str:
+        return f"Charged: {self.charged} Retry: {self.retry}"
+
+
 def last_words(
     error: SeedreamError, bought: Sequence[Submission], *, record_lasts: bool, perhaps: Decimal | None = None
-) -> str:
-    """What the person on call must know beside what happened.
+) -> LastWords:
+    """What is charged, and what can be done.
 
     :param error: what happened.
     :param bought: what this Airflow task has bought.
     :param record_lasts: whether a retry of the Airflow task finds what was bought.
     :param perhaps: USD that submissions without an answer may have cost.
     """
-    words = [_charged(error, bought, perhaps), _retry(error, bought, record_lasts, perhaps)]
+    retry = _retry(error, bought, record_lasts, perhaps)
     if bought and not isinstance(error, TaskFailedError):
         ids = [one.seedream_task_id for one in bought]
-        words.append(f"Clearing this Airflow task buys anew; {_at_no_cost(ids)}")
-    return " ".join(words)
+        retry += f" Clearing this Airflow task buys anew; {_at_no_cost(ids)}"
+    return LastWords(_charged(error, bought, perhaps), retry)
 
 
 def what_remains(task_id: str, status: TaskStatus | None, problem: str) -> str:
@@ -59,23 +71,23 @@ def _charged(error: SeedreamError, bought: Sequence[Submission], perhaps: Decima
         known = f"{most} for {_names(bought)}, less what APIXO refunds for images that do not come"
     else:
         known = "" if lost else "nothing by this try"
-    return f"Charged: {', and '.join(part for part in (known, lost) if part)}."
+    return f"{', and '.join(part for part in (known, lost) if part)}."
 
 
 def _retry(
     error: SeedreamError, bought: Sequence[Submission], record_lasts: bool, perhaps: Decimal | None
 ) -> str:
     if not error.retryable:
-        return f"Retry: none, {_why_none(error, bought, record_lasts)}."
+        return f"none, {_why_none(error, bought, record_lasts)}."
     if isinstance(error, RecordError):
-        return "Retry: reads the record again, and then carries on or buys."
+        return "reads the record again, and then carries on or buys."
     if isinstance(error, AmbiguousSubmitError):
-        return "Retry: submits again, since on_ambiguous_submit is 'resubmit'."
+        return "submits again, since on_ambiguous_submit is 'resubmit'."
     if bought and not isinstance(error, TaskFailedError):
-        return "Retry: carries on with what was bought for this request, and buys nothing again."
+        return "carries on with what was bought for this request, and buys nothing again."
     if perhaps and isinstance(error, InterruptedJobError):
-        return "Retry: finds a submission without an answer, and does what on_ambiguous_submit says."
-    return "Retry: submits anew."
+        return "finds a submission without an answer, and does what on_ambiguous_submit says."
+    return "submits anew."
 
 
 def _why_none(error: SeedreamError, bought: Sequence[Submission], record_lasts: bool) -> str:

@@ -1,17 +1,31 @@
-"""The button on a task that opens what it made."""
+"""The buttons on a task: one to the gallery, one to the first image that it made."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
-from airflow.providers.common.compat.sdk import BaseOperatorLink
+from airflow.providers.common.compat.sdk import BaseOperatorLink, conf
+
+from airflow_provider_seedream.ui.addresses import TaskAddress, base_path
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, TaskInstanceKey
 
 
+class SeedreamGalleryLink(BaseOperatorLink):
+    """Opens the gallery of this task instance, in Airflow's own page."""
+
+    name = "Gallery"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
+        """A path on the host that serves Airflow's pages; the same from the first try to the last."""
+        return _tab_of(ti_key)
+
+
 class SeedreamResultLink(BaseOperatorLink):
-    """Opens the first image at the vendor's result host, as long as that keeps it (15 days)."""
+    """Opens the first image: where it is stored, if its store has a web address, or else at the vendor's
+    result host, as long as that keeps it (15 days)."""
 
     name = "First image"
 
@@ -21,5 +35,30 @@ class SeedreamResultLink(BaseOperatorLink):
         from airflow.providers.common.compat.sdk import XCom
 
         result = XCom.get_value(ti_key=ti_key, key="return_value")
-        urls = result.get("urls") if isinstance(result, dict) else None
-        return str(urls[0]) if urls else ""
+        return _first_image(result) if isinstance(result, dict) else ""
+
+
+def offer_gallery(ti: Any) -> None:
+    """Show the button at once; Airflow itself does so when the task defers or ends (3.1-3.3)."""
+    ti.xcom_push(key=SeedreamGalleryLink().xcom_key, value=_tab_of(ti))
+
+
+def gallery_address(ti: Any) -> str:
+    """The gallery of a task instance as a whole URL, or as a path where Airflow does not know its host."""
+    base = urlsplit(conf.get("api", "base_url", fallback="") or "")
+    return base._replace(path=_tab_of(ti), query="", fragment="").geturl()
+
+
+def _tab_of(ti: Any) -> str:
+    map_index = -1 if ti.map_index is None else ti.map_index
+    return base_path() + TaskAddress(ti.dag_id, ti.run_id, ti.task_id, map_index).tab
+
+
+def _first_image(result: dict[str, Any]) -> str:
+    from airflow_provider_seedream.storage.web_address import web_address
+
+    for image in (result.get("images") or [])[:1]:
+        if address := web_address(image["path"]):
+            return address
+    urls = result.get("urls")
+    return str(urls[0]) if urls else ""

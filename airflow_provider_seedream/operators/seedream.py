@@ -26,7 +26,7 @@ from airflow_provider_seedream.apixo.request import (
 )
 from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
 from airflow_provider_seedream.hooks.mixin import UsesSeedreamHook
-from airflow_provider_seedream.links.seedream import SeedreamResultLink
+from airflow_provider_seedream.links.seedream import SeedreamGalleryLink, SeedreamResultLink
 from airflow_provider_seedream.parameters import (
     check_destination,
     check_filename,
@@ -144,8 +144,14 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
         return {name: getattr(self, name) for name in _REQUEST_FIELDS}
 
     def _request(self) -> GenerateRequest:
-        """The rendered, validated request."""
-        return GenerateRequest(**read_rendered(self._request_fields(), self._templated_fields))
+        """The rendered, validated request; what it may cost becomes the first line of the task's log."""
+        request = GenerateRequest(**read_rendered(self._request_fields(), self._templated_fields))
+        price = self.hook.account.price_per_image
+        self.log.info(
+            "Asks for up to %d image(s) at %s USD each: %s USD at most.",
+            request.max_images, price, request.max_cost(price),
+        )  # fmt: skip
+        return request
 
     @contextmanager
     def _buying(self, context: Context) -> Iterator[Purchases]:
@@ -181,6 +187,8 @@ class SeedreamSubmitOperator(SeedreamRequestOperator):
     :raises NotChargedError: it was refused or never arrived; nothing was charged.
     :raises AmbiguousSubmitError: the answer was lost; a charge may have happened.
     """
+
+    operator_extra_links = (SeedreamGalleryLink(),)
 
     def execute(self, context: Context) -> str:
         """Submit, unless an earlier try did; this spends money."""
@@ -248,7 +256,7 @@ class SeedreamDownloadOperator(_SavesImages, BaseOperator):
         "seedream_conn_id",
     )
     ui_color = "#e3f5e8"
-    operator_extra_links = (SeedreamResultLink(),)
+    operator_extra_links = (SeedreamGalleryLink(), SeedreamResultLink())
 
     def __init__(
         self,
@@ -288,7 +296,7 @@ class SeedreamDownloadOperator(_SavesImages, BaseOperator):
         """Fetch, verify and place the images, then the manifest."""
         from airflow_provider_seedream.failures import failures_explained
 
-        with failures_explained("fetches what is missing, at no cost"):
+        with failures_explained(self.log, "fetches what is missing, at no cost"):
             source = self._source(context)
             known = bool(source.get("fingerprint"))
             target = self._open_target(len(source["urls"]), has_fingerprint=known)
@@ -359,7 +367,7 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
         "filename",
     )
     ui_color = "#e3e3f5"
-    operator_extra_links = (SeedreamResultLink(),)
+    operator_extra_links = (SeedreamGalleryLink(), SeedreamResultLink())
 
     def __init__(
         self,

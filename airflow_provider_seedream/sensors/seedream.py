@@ -23,7 +23,7 @@ from airflow_provider_seedream.apixo.model import DEFAULT_GENERATION_TIMEOUT, DE
 from airflow_provider_seedream.apixo.request import find_problems
 from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
 from airflow_provider_seedream.hooks.mixin import UsesSeedreamHook
-from airflow_provider_seedream.links.seedream import SeedreamResultLink
+from airflow_provider_seedream.links.seedream import SeedreamGalleryLink, SeedreamResultLink
 from airflow_provider_seedream.parameters import (
     check_task_id,
     final_refusals,
@@ -68,7 +68,7 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
 
     template_fields: Sequence[str] = ("seedream_task_id", "seedream_conn_id", "model", "resolution")
     ui_color = "#e8e3f5"
-    operator_extra_links = (SeedreamResultLink(),)
+    operator_extra_links = (SeedreamGalleryLink(), SeedreamResultLink())
 
     def __init__(
         self,
@@ -206,7 +206,8 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
     def _failures_explained(self) -> Iterator[None]:
         from airflow_provider_seedream.failures import failures_explained
 
-        with failures_explained("looks at the same task again, and buys nothing"), self._soft_failures():
+        a_retry = "looks at the same task again, and buys nothing"
+        with failures_explained(self.log, a_retry), self._soft_failures():
             yield
 
     @contextmanager

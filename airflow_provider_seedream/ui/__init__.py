@@ -1,0 +1,1 @@
+"""The gallery in Airflow's web interface, an Airflow plugin."""

@@ -1,0 +1,107 @@
+"""The buttons on a task: where they lead, and from when on they are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk import DAG
+
+from airflow_provider_seedream.links.seedream import SeedreamGalleryLink, SeedreamResultLink, gallery_address
+from airflow_provider_seedream.operators.seedream import (
+    SeedreamDownloadOperator,
+    SeedreamGenerateOperator,
+    SeedreamSubmitOperator,
+)
+from airflow_provider_seedream.storage.index import SAVED_KEY
+from airflow_provider_seedream.storage.web_address import web_address
+from tests.unit.airflow_runs import run_dag
+from tests.unit.airflow_tries import TaskTries
+from tests.unit.conftest import Apixo
+
+GALLERY_KEY = SeedreamGalleryLink().xcom_key
+FIRST_IMAGE_KEY = SeedreamResultLink().xcom_key
+
+
+def task_key(**changes: Any) -> SimpleNamespace:
+    known = {
+        "dag_id": "art",
+        "run_id": "manual__2026-01-01T00:00:00+00:00",
+        "task_id": "draw",
+        "map_index": -1,
+    }
+    return SimpleNamespace(**known | changes)
+
+
+class TestGalleryLink:
+    def test_leads_to_the_tab_on_airflows_own_page_of_the_task(self) -> None:
+        link = SeedreamGalleryLink().get_link(None, ti_key=task_key())  # type: ignore[arg-type]
+        assert link == (
+            "/dags/art/runs/manual__2026-01-01T00%3A00%3A00%2B00%3A00/tasks/draw/plugin/seedream-task"
+        )
+
+    def test_leads_to_the_one_mapped_task(self) -> None:
+        link = SeedreamGalleryLink().get_link(None, ti_key=task_key(run_id="r", map_index=7))  # type: ignore[arg-type]
+        assert link == "/dags/art/runs/r/tasks/draw/mapped/7/plugin/seedream-task"
+
+    def test_keeps_the_path_under_which_airflow_is_served(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://host.example/airflow/")
+        link = SeedreamGalleryLink().get_link(None, ti_key=task_key(run_id="r"))  # type: ignore[arg-type]
+        assert link == "/airflow/dags/art/runs/r/tasks/draw/plugin/seedream-task"
+        assert gallery_address(task_key(run_id="r")) == f"https://host.example{link}"
+
+    def test_is_there_as_soon_as_the_task_is_bought(self, connected: Apixo, tmp_path: Path) -> None:
+        tries = TaskTries(
+            lambda: SeedreamGenerateOperator(task_id="generate", prompt="a fox", destination=str(tmp_path))
+        )
+        tries.run_until_deferral()
+        assert tries.xcom.get(GALLERY_KEY).endswith("/tasks/generate/plugin/seedream-task")
+
+    @pytest.mark.parametrize(
+        "operator", [SeedreamSubmitOperator, SeedreamGenerateOperator, SeedreamDownloadOperator]
+    )
+    def test_is_on_every_task_that_buys_or_saves(self, operator: type) -> None:
+        assert any(isinstance(link, SeedreamGalleryLink) for link in operator.operator_extra_links)  # type: ignore[attr-defined]
+
+
+class TestFirstImage:
+    def test_is_the_vendors_url_where_the_store_has_no_web_address(self, dag: DAG, tmp_path: Path) -> None:
+        with dag:
+            SeedreamGenerateOperator(
+                task_id="generate", prompt="a fox", destination=str(tmp_path), first_poll=0
+            )
+        run = run_dag(dag)
+        assert run.xcom("generate", FIRST_IMAGE_KEY) == run.xcom("generate")["urls"][0]
+
+
+class TestWebAddress:
+    def test_google_asks_for_the_readers_own_login(self) -> None:
+        assert web_address("gs://bucket/a b.png") == "https://storage.cloud.google.com/bucket/a%20b.png"
+
+    @pytest.mark.parametrize("path", ["file:///data/a.png", "memory://x/a.png", "sftp://c@host/a.png"])
+    def test_other_stores_have_none(self, path: str) -> None:
+        assert web_address(path) is None
+
+
+class TestSavedEntry:
+    def test_a_task_that_fails_after_saving_still_shows_its_images(
+        self, connected: Apixo, tmp_path: Path
+    ) -> None:
+        tries = TaskTries(
+            lambda: SeedreamGenerateOperator(
+                task_id="generate",
+                prompt="a fox [[deliver:1]]",
+                max_images=2,
+                min_images=2,
+                destination=str(tmp_path),
+                first_poll=0,
+                deferrable=False,
+            )
+        )
+        with pytest.raises(Exception, match="were delivered"):
+            tries.run()
+        entry = tries.xcom.get(SAVED_KEY)
+        assert [image["index"] for image in entry["images"]] == [1]
+        assert entry["prompt"] == "a fox [[deliver:1]]"
