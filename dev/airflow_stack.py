@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -39,6 +41,30 @@ def free_ports(count: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
+def free_port(preferred: int) -> int:
+    """A TCP port of the loopback address, or any other where that one is in use."""
+    with socket.socket() as one:
+        # As the server does: connections that have just ended are no hindrance.
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind(("127.0.0.1", preferred))
+        except OSError:
+            return free_ports(1)[0]
+    return preferred
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Somebody who logs in with name and password.
+
+    :param role: of Airflow's simple auth manager: ``viewer``, ``user``, ``op`` or ``admin``.
+    """
+
+    name: str
+    role: str
+    password: str = field(repr=False)
+
+
 class AirflowStack:
     """Starts Airflow's components, speaks to its REST API, and leaves no process behind.
 
@@ -48,6 +74,12 @@ class AirflowStack:
     :param database_url: the metadata database, such as ``postgresql+psycopg2://user@host:port/name``; a
         SQLite file in ``home`` if not given, which is too slow for many tasks at once.
     :param python: interpreter of the environment in which Airflow is installed.
+    :param users: who may log in; the first, an ``admin``, also makes the calls of :meth:`api`. Without any,
+        everybody is an administrator and there is no login.
+    :param components: what is started, out of :data:`COMPONENTS`.
+    :param port: of the api-server; a free one if not given.
+    :param on_step: told what is done while it starts.
+    :param base_path: path below which the api-server answers, such as ``/airflow``.
     """
 
     def __init__(
@@ -58,11 +90,20 @@ class AirflowStack:
         *,
         database_url: str | None = None,
         python: str = sys.executable,
+        users: Sequence[User] = (),
+        components: Sequence[str] = COMPONENTS,
+        port: int | None = None,
+        on_step: Callable[[str], None] = lambda step: None,
+        base_path: str = "",
     ) -> None:
         self.home = home.resolve()
         self._python = python
-        port, worker_log_port, trigger_log_port = free_ports(3)
-        self.url = f"http://127.0.0.1:{port}"
+        self._users = users
+        self._components = components
+        self._on_step = on_step
+        any_port, worker_log_port, trigger_log_port = free_ports(3)
+        port = port or any_port
+        self.url = f"http://127.0.0.1:{port}{base_path}"
         self.env = {
             # Settings of another Airflow on this machine must not leak in.
             **{name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")},
@@ -75,7 +116,7 @@ class AirflowStack:
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__PARALLELISM": "4",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            **self._login_settings(),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__API__PORT": str(port),
             "AIRFLOW__API__HOST": "127.0.0.1",
@@ -99,11 +140,32 @@ class AirflowStack:
     def start(self) -> Self:
         """Prepare the database and start every component; returns when the API answers."""
         self.home.mkdir(parents=True, exist_ok=True)
+        self._write_passwords()
+        self._on_step("preparing Airflow's database")
         self.airflow("db", "migrate")
-        for component in COMPONENTS:
+        self._on_step(f"starting Airflow: {', '.join(self._components)}")
+        for component in self._components:
             self.start_component(component)
         self.wait_until(self._healthy, "all components are healthy", STARTUP_SECONDS)
         return self
+
+    @property
+    def _passwords_file(self) -> Path:
+        return self.home / "passwords.json"
+
+    def _write_passwords(self) -> None:
+        self._passwords_file.touch(mode=0o600)
+        self._passwords_file.write_text(json.dumps({user.name: user.password for user in self._users}))
+
+    def _login_settings(self) -> dict[str, str]:
+        if not self._users:
+            return {"AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True"}
+        return {
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(
+                f"{user.name}:{user.role}" for user in self._users
+            ),
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self._passwords_file),
+        }
 
     def start_component(self, component: str, name: str | None = None) -> None:
         """Start one component in a session of its own, its output in ``HOME/NAME.log``.
@@ -162,18 +224,23 @@ class AirflowStack:
         """Everything in the components' sessions: orphans keep the session when their parent is gone."""
         return _processes_of({popen.pid for popen in self.processes.values()})
 
-    def _healthy(self) -> bool:
+    def check_processes(self) -> None:
+        """Notice a component that has ended by itself.
+
+        :raises StackError: with the end of its log.
+        """
         for component, process in self.processes.items():
             if process.poll() is not None:
                 raise StackError(
                     f"airflow {component} ended with {process.returncode}: {self._tail(component)}"
                 )
+
+    def _healthy(self) -> bool:
+        self.check_processes()
         with contextlib.suppress(httpx.HTTPError, ValueError):
             health = httpx.get(f"{self.url}/api/v2/monitor/health", timeout=5, trust_env=False).json()
-            return all(
-                health[part]["status"] == "healthy"
-                for part in ("metadatabase", "scheduler", "triggerer", "dag_processor")
-            )
+            parts = {"metadatabase", *(name.replace("-", "_") for name in self._components)} - {"api_server"}
+            return all(health[part]["status"] == "healthy" for part in parts)
         return False
 
     # --- use -----------------------------------------------------------------------------------------
@@ -205,11 +272,10 @@ class AirflowStack:
         return self._call(method, path, **options)
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
-        token = httpx.get(f"{self.url}/auth/token", timeout=30, trust_env=False).json()["access_token"]
         response = httpx.request(
             method,
             f"{self.url}/api/v2{path}",
-            headers={"Authorization": f"Bearer {token}"},
+            headers={"Authorization": f"Bearer {self.token()}"},
             timeout=30,
             trust_env=False,
             **options,
@@ -219,9 +285,21 @@ class AirflowStack:
             raise kind(f"{method} {path}: {response.status_code} {response.text[:500]}")
         return response.json() if response.content else None
 
+    def token(self, user: User | None = None) -> str:
+        """A user's token for the REST API; the first user's if not given."""
+        url = f"{self.url}/auth/token"
+        if user := user or next(iter(self._users), None):
+            body = {"username": user.name, "password": user.password}
+            answer = httpx.post(url, json=body, timeout=30, trust_env=False)
+        else:
+            answer = httpx.get(url, timeout=30, trust_env=False)
+        if answer.is_error:
+            raise _BusyError(f"no token: {answer.status_code} {answer.text[:500]}")
+        return str(answer.json()["access_token"])
+
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
         """Trigger a DAG, as soon as the DAG processor has found it; returns the run id."""
-        self.wait_until(lambda: self._is_known(dag_id), f"DAG {dag_id} is parsed", 120)
+        self.wait_for_dag(dag_id)
         # With an id of our own, a call that is sent again starts no second run.
         run_id = f"run-{secrets.token_hex(4)}"
         body = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf or {})}
@@ -230,6 +308,13 @@ class AirflowStack:
         except StackError:
             self.run_state(dag_id, run_id)
         return run_id
+
+    def wait_for_dag(self, dag_id: str) -> None:
+        """Wait until the DAG processor has found a DAG.
+
+        :raises StackError: it did not, or some DAG cannot be imported.
+        """
+        self.wait_until(lambda: self._is_known(dag_id), f"DAG {dag_id} is parsed", 120)
 
     def _is_known(self, dag_id: str) -> bool:
         if errors := self.api("GET", "/importErrors")["import_errors"]:

@@ -101,7 +101,7 @@ def airflow_world(
     *,
     time_scale: float,
     env: Mapping[str, str] | None = None,
-    database_url: str | None = None,
+    **stack_options: Any,
 ) -> Iterator[World]:
     """Start both; the connection ``seedream_default`` leads to the sandbox.
 
@@ -109,7 +109,7 @@ def airflow_world(
     :param dags: folders of DAG files, by the name under which they appear in the DAGs folder.
     :param time_scale: factor on the sandbox's generation times.
     :param env: more environment for Airflow.
-    :param database_url: see :class:`AirflowStack`.
+    :param stack_options: further parameters of :class:`AirflowStack`.
     """
     images = base / "images"
     dags_folder = base / "dags"
@@ -126,7 +126,7 @@ def airflow_world(
             "AIRFLOW_VAR_SEEDREAM_DESTINATION": images.as_uri(),
             **(env or {}),
         }
-        with AirflowStack(base / "home", dags_folder, whole_env, database_url=database_url) as stack:
+        with AirflowStack(base / "home", dags_folder, whole_env, **stack_options) as stack:
             yield World(stack, sandbox, clock, images)
 
 

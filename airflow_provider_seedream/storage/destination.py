@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -180,6 +180,28 @@ def holds(target: ObjectStoragePath, size: int, sha256: str) -> bool:
         if target.fs.size(target.path) == size:
             return hashlib.file_digest(file, "sha256").hexdigest() == sha256
     return False
+
+
+def file_size(target: ObjectStoragePath) -> int | None:
+    """Length of a file in bytes; ``None`` if there is none, or what is there is no regular file.
+
+    :raises StorageError: if the store cannot tell.
+    """
+    with _failures(f"look for {target}"), suppress(FileNotFoundError):
+        target.fs.invalidate_cache()
+        info = target.fs.info(target.path)
+        return int(info["size"]) if info["type"] == "file" else None
+    return None
+
+
+def blocks(target: ObjectStoragePath) -> Generator[bytes, None, None]:
+    """A file's bytes in blocks of at most 4 MiB; close the iterator that is left early.
+
+    :raises StorageError: if it cannot be read.
+    """
+    with _failures(f"read {target}"), _opened_fresh(target) as file:
+        while block := file.read(_READ_BLOCK_BYTES):
+            yield block
 
 
 def exists(target: ObjectStoragePath) -> bool:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
 from airflow_provider_seedream.apixo.model import Size
 from airflow_provider_seedream.storage.errors import UnusableImageError, WrongSizeError
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
 
 EXTENSIONS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 """Formats that the API delivers, as Pillow names them, each with its file extension."""
@@ -21,8 +27,8 @@ _ENDS = {"PNG": b"\0\0\0\0IEND\xaeB`\x82", "JPEG": b"\xff\xd9"}
 
 _TAIL_BYTES = 65536
 
-# A decoded 4K image takes 48 MiB, so images are decoded one at a time.
-_decoding = threading.Lock()
+decoding = threading.Lock()
+"""A decoded 4K image takes 64 MiB, so a process decodes one at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +62,7 @@ def inspect_image(path: Path, expected_size: Size | None = None) -> ImageFacts:
     :raises UnusableImageError: if it is not a whole PNG, JPEG or WebP.
     :raises WrongSizeError: if it is one of another size.
     """
-    with _decoding:
+    with decoding:
         format_, size = _decode(path)
     if expected_size is not None and size != tuple(expected_size):
         raise WrongSizeError(
@@ -67,23 +73,36 @@ def inspect_image(path: Path, expected_size: Size | None = None) -> ImageFacts:
     return ImageFacts(format_.lower(), EXTENSIONS[format_], *size, path.stat().st_size, sha256)
 
 
+@contextmanager
+def opened_image(file: Path | IO[bytes]) -> Iterator[ImageFile]:
+    """A PNG, JPEG or WebP of a sane size; no pixel is decoded yet.
+
+    :raises UnusableImageError: if it holds several pictures, or claims more than ``MAX_PIXELS``.
+    :raises Exception: of nearly every kind, which Pillow raises on hostile bytes.
+    """
+    # Imported late: DAG files import this package, and Pillow is not among what Airflow has loaded.
+    from PIL import Image
+
+    with Image.open(file, formats=tuple(EXTENSIONS)) as image:
+        if image.format not in EXTENSIONS:
+            raise UnusableImageError(f"it is a {image.format}, several pictures in one file")
+        if image.width * image.height > MAX_PIXELS:
+            raise UnusableImageError(f"the image claims {_pixels(image.size)}, more than {MAX_PIXELS} pixels")
+        yield image
+
+
 def _pixels(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
 
 
 def _decode(path: Path) -> tuple[str, Size]:
-    # Imported late: DAG files import this package, and Pillow is not among what Airflow has loaded.
-    from PIL import Image
-
     try:
-        with Image.open(path, formats=tuple(EXTENSIONS)) as image:
+        with opened_image(path) as image:
             format_, size = str(image.format), image.size
-            if size[0] * size[1] > MAX_PIXELS:
-                raise UnusableImageError(f"the image claims {_pixels(size)}, more than {MAX_PIXELS} pixels")
             if format_ == "PNG":
                 image.verify()
         # verify() leaves an image unusable, so it is opened again for its pixels.
-        with Image.open(path, formats=(format_,)) as image:
+        with opened_image(path) as image:
             # A JPEG decoded at an eighth still reads every coded byte, with a 64th of the memory.
             image.draft(None, (size[0] // 8, size[1] // 8))
             image.load()

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 """Grows when a field changes its meaning; a field that is only added leaves it as it is."""
 
-_MAX_BYTES = 4 * 2**20
+MAX_BYTES = 4 * 2**20
+"""Longest manifest that is read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +126,7 @@ def read_manifest(path: ObjectStoragePath, log: Logger) -> Manifest | None:
 
     :raises StorageError: if the store cannot tell whether there is one.
     """
-    text = read(path, _MAX_BYTES)
+    text = read(path, MAX_BYTES)
     if text is None:
         return None
     try:

@@ -132,6 +132,11 @@ def safe_id(seedream_task_id: str) -> str:
     return f"{safe or 'task'}-{digest[:8]}"
 
 
+def is_safe_name(name: str) -> bool:
+    """Whether a file name from a manifest, relative to its destination, keeps the rules of a template."""
+    return not any(_broken_path(name))
+
+
 def urls_id(urls: Sequence[str]) -> str:
     """What stands for the taskId where images come from plain URLs: the same for the same URLs."""
     digest = hashlib.sha256("\n".join(urls).encode()).hexdigest()

@@ -1,0 +1,149 @@
+"""Blocking reads for async routes: on threads of their own, few for each store, within a time limit."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from airflow_provider_seedream.ui.originals import PictureError, store_of
+
+T = TypeVar("T")
+
+DEFAULT_SECONDS = 10.0
+
+
+@dataclass(slots=True, eq=False)
+class _Job(Generic[T]):
+    work: Callable[[], T]
+    future: Future[T] = field(default_factory=Future)
+    started: float = 0.0
+
+    def run(self) -> None:
+        if not self.future.set_running_or_notify_cancel():
+            return  # nobody waits for it any more
+        try:
+            result = self.work()
+        except BaseException as error:  # noqa: BLE001 - it is for whoever waits
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(result)
+
+
+@dataclass(slots=True)
+class _Lane:
+    """The jobs of one store; each that runs has a thread."""
+
+    running: set[_Job[Any]] = field(default_factory=set)
+    waiting: deque[_Job[Any]] = field(default_factory=deque)
+
+
+class StorageReaders:
+    """Runs blocking work so that a store that hangs stalls neither the event loop nor other stores.
+
+    May be used from several threads and event loops. Its threads are daemons: one that hangs must not keep
+    the process from exiting, and those of a ``ThreadPoolExecutor`` are joined at exit.
+
+    :param threads: most threads for one store.
+    :param waiting: most jobs that wait for one store.
+    :param stores: most stores that are read at the same time.
+    :param seconds: time limit of a request; a job that takes longer counts as stuck.
+    """
+
+    def __init__(
+        self, *, threads: int = 4, waiting: int = 64, stores: int = 8, seconds: float = DEFAULT_SECONDS
+    ) -> None:
+        self._threads = threads
+        self._waiting = waiting
+        self._stores = stores
+        self._seconds = seconds
+        self._lanes: dict[str, _Lane] = {}
+        self._lock = threading.Lock()
+
+    async def run(self, path: str, work: Callable[[], T], seconds: float | None = None) -> T:
+        """Have work done by a thread, and wait for it.
+
+        :param path: where the work reads; decides which store's threads do it.
+        :param seconds: time limit, the wait for a thread included; by default that of the constructor. Work
+            that has begun is not interrupted: it goes on, and its result is lost.
+        :raises PictureError: 503 at once if the store is stuck or too much waits for it, 504 when time is up.
+        """
+        return await self.wait(self.submit(path, work), seconds)
+
+    async def wait(self, future: Future[T], seconds: float | None = None) -> T:
+        """The result of a future; a future that has not begun is cancelled if its waiter goes away.
+
+        :raises PictureError: 504 when time is up.
+        """
+        limit = self._seconds if seconds is None else seconds
+        try:
+            return await asyncio.wait_for(asyncio.wrap_future(future), limit)
+        except TimeoutError:
+            text = f"The storage did not answer within {limit:g} s. Try again in a while."
+            raise PictureError(504, text) from None
+
+    def submit(self, path: str, work: Callable[[], T]) -> Future[T]:
+        """Have work done by a thread, without waiting.
+
+        :raises PictureError: 503, see :meth:`run`.
+        """
+        store, job = store_of(path), _Job(work)
+        with self._lock:
+            lane = self._lane(store)
+            if len(lane.running) < self._threads:
+                self._start(store, lane, job)
+            elif len(lane.waiting) < self._waiting:
+                lane.waiting.append(job)
+            else:
+                raise PictureError(503, f"Too many requests wait for {store}. Try again in a while.")
+        return job.future
+
+    def check(self, path: str) -> None:
+        """Refuse to wait for a store whose threads are all stuck.
+
+        :raises PictureError: 503.
+        """
+        with self._lock:
+            self._lane(store_of(path))
+
+    def _lane(self, store: str) -> _Lane:
+        lane = self._lanes.get(store) or _Lane()
+        if len(lane.running) == self._threads and all(map(self._is_stuck, lane.running)):
+            raise PictureError(503, f"The storage {store} does not answer. Try again in a while.")
+        if not lane.running and len(self._lanes) >= self._stores:
+            raise PictureError(503, "Too many storages are read at the same time. Try again in a while.")
+        return lane
+
+    def _is_stuck(self, job: _Job[Any]) -> bool:
+        return time.monotonic() - job.started > self._seconds
+
+    def _start(self, store: str, lane: _Lane, job: _Job[Any]) -> None:
+        name = f"seedream-reader-{store}"
+        threading.Thread(target=self._work, args=(store, lane, job), name=name, daemon=True).start()
+        self._note(lane, job)
+        self._lanes[store] = lane
+
+    def _note(self, lane: _Lane, job: _Job[Any]) -> None:
+        job.started = time.monotonic()
+        lane.running.add(job)
+
+    def _work(self, store: str, lane: _Lane, job: _Job[Any] | None) -> None:
+        while job:
+            job.run()
+            job = self._next(store, lane, job)
+
+    def _next(self, store: str, lane: _Lane, done: _Job[Any]) -> _Job[Any] | None:
+        with self._lock:
+            lane.running.remove(done)
+            if lane.waiting:
+                job = lane.waiting.popleft()
+                self._note(lane, job)
+                return job
+            if not lane.running:
+                del self._lanes[store]
+            return None

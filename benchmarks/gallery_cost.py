@@ -1,0 +1,87 @@
+"""What the gallery's first page costs with 10,000 images, compared with 100, in one run and in turns.
+
+Everything but HTTP and login: the query of Airflow's metadata database (SQLite here) and the drawing of the
+page. The storage is not asked for a page, whatever it holds.
+
+    python benchmarks/gallery_cost.py
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+import tracemalloc
+from typing import Any
+
+IMAGES_PER_TASK = 2
+ROUNDS = 15
+
+LABELS = {
+    "few": "first page of 100 images",
+    "many": "first page of 10,000 images",
+    "search": "words in the oldest prompt",
+}
+
+
+def main() -> None:
+    """Print time and memory of a page, and the ratios."""
+    with tempfile.TemporaryDirectory() as home:
+        os.environ |= {"AIRFLOW_HOME": home, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+        from airflow.dag_processing.bundles.manager import DagBundlesManager
+        from airflow.settings import Session
+        from airflow.utils.db import initdb
+
+        initdb()
+        DagBundlesManager().sync_bundles_to_db()
+        with Session() as session:
+            fill(session, "few", 100)
+            fill(session, "many", 10_000)
+            session.commit()
+            report(session)
+
+
+def fill(session: Any, dag_id: str, images: int) -> None:
+    """Put finished tasks into the database."""
+    from airflow_provider_seedream.storage.index import SAVED_KEY
+    from tests.metadata_rows import MetadataRows, after, saved_entry
+
+    rows = MetadataRows(session)
+    run = rows.run(dag_id, "run")
+    for index in range(images // IMAGES_PER_TASK):
+        entry = saved_entry(f"task_{index}", f"picture {index} " + "x" * 300, images=IMAGES_PER_TASK)
+        rows.task(run, "generate", index, xcoms={SAVED_KEY: entry}, at=after(index / 60))
+
+
+def report(session: Any) -> None:
+    """Measure both in turns."""
+    times: dict[str, list[float]] = {name: [] for name in LABELS}
+    for _ in range(ROUNDS):
+        for name in times:
+            start = time.perf_counter()
+            page(session, name)
+            times[name].append(time.perf_counter() - start)
+    few = statistics.median(times["few"])
+    for name, what in LABELS.items():
+        median = statistics.median(times[name])
+        print(f"{what:28}{median * 1000:7.1f} ms  {median / few:5.1f} times the first line")
+    tracemalloc.start()
+    page(session, "many")
+    print(f"{'memory, at its most':28}{tracemalloc.get_traced_memory()[1] / 2**20:7.1f} MiB")
+
+
+def page(session: Any, name: str) -> str:
+    """Find and draw a page; ``search`` is for a word that only the oldest of the 10,000 has."""
+    from airflow_provider_seedream.ui import pages, shelf
+    from airflow_provider_seedream.ui.views import Filters, GalleryView
+
+    filters = Filters(text="picture 0 ") if name == "search" else Filters()
+    dag_id = "few" if name == "few" else "many"
+    found = shelf.read_page(session, shelf.Scope(dag_ids=frozenset([dag_id]), filters=filters))
+    session.expire_all()
+    return pages.gallery(GalleryView(root="/seedream", airflow_root="", tiles=found.tiles, filters=filters))
+
+
+if __name__ == "__main__":
+    main()

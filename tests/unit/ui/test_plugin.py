@@ -1,0 +1,68 @@
+"""What Airflow loads in every process, and what a fault in it costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import entry_points
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from airflow_provider_seedream.ui import app
+from airflow_provider_seedream.ui.addresses import MOUNT
+from airflow_provider_seedream.ui.plugin import LazyApp, SeedreamPlugin
+
+
+def host() -> TestClient:
+    """An api-server with the plugin and one page of its own."""
+    airflow = FastAPI()
+    airflow.mount(MOUNT, LazyApp())
+    airflow.add_api_route("/home", lambda: "home")
+    return TestClient(airflow)
+
+
+class TestAFaultInTheGallery:
+    def test_costs_its_own_pages_only(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def broken() -> FastAPI:
+            raise ImportError("a library is missing")
+
+        monkeypatch.setattr(app, "create_app", broken)
+        client = host()
+        assert client.get("/home").status_code == 200
+        answer = client.get(f"{MOUNT}/")
+        assert answer.status_code == 503
+        assert "the log of the api-server says why" in answer.text
+
+    def test_of_the_importing_kind_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "airflow_provider_seedream.ui.app", None)
+        assert host().get(f"{MOUNT}/").status_code == 503
+
+
+class TestEveryProcess:
+    def test_finds_the_plugin_whatever_airflow_does_with_providers(self) -> None:
+        (found,) = entry_points(group="airflow.plugins", name="seedream")
+        assert found.load() is SeedreamPlugin
+
+    @pytest.mark.parametrize(
+        "heavy", ["fastapi", "jinja2.environment", "PIL", "cachetools", "sqlalchemy.orm"]
+    )
+    def test_pays_for_none_of_the_gallerys_libraries(self, heavy: str) -> None:
+        code = (
+            "import sys, airflow.sdk.plugins_manager; before = set(sys.modules)\n"
+            "import airflow_provider_seedream.ui.plugin\n"
+            f"sys.exit({heavy!r} in set(sys.modules) - before)"
+        )
+        assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+class TestViews:
+    def test_are_on_tasks_on_runs_and_under_browse(self) -> None:
+        views = {view["destination"]: view for view in SeedreamPlugin.external_views}
+        assert views.keys() == {"nav", "dag_run", "task_instance"}
+        assert views["nav"]["category"] == "browse"
+        assert views["task_instance"]["href"].endswith(
+            "/seedream/dags/{DAG_ID}/runs/{RUN_ID}/tasks/{TASK_ID}/{MAP_INDEX}"
+        )
+        assert len({view["url_route"] for view in views.values()}) == 3
