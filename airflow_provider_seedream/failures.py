@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
     from airflow_provider_seedream.purchasing import Purchases
+
+
+LINE_CHARACTERS = 90
+"""What Airflow's page of a log shows of a line in a window of 1280 pixels."""
 
 
 @contextmanager
@@ -76,11 +81,12 @@ def _explained(error: SeedreamError, purchases: Purchases) -> Exception:
 def _told(error: SeedreamError, words: LastWords, log: Logger) -> Exception:
     """The error with its last words, which also become the last lines that the task itself logs.
 
-    Airflow's page does not break the line of an exception, and puts its traceback below it (3.1-3.3).
+    Airflow's page breaks no lines, and puts the traceback of an exception below it (3.1-3.3).
     """
-    log.error("What happened: %s", error)
-    log.error("What it cost: %s", words.charged)
-    log.error("What a retry does: %s", words.retry)
+    told = (f"What happened: {error}", f"What it cost: {words.charged}", f"What a retry does: {words.retry}")
+    for text in told:
+        for line in wrap(text, LINE_CHARACTERS, break_long_words=False, break_on_hyphens=False):
+            log.error("%s", line)
     if not error.retryable:
         return AirflowFailException(f"{error} {words}")
     error.args = (f"{error} {words}",)

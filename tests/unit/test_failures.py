@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from airflow_provider_seedream.failures import LINE_CHARACTERS
 from airflow_provider_seedream.operators.seedream import SeedreamDownloadOperator, SeedreamGenerateOperator
 from tests.unit.airflow_tries import TaskTries
 from tests.unit.conftest import Apixo, Connect
@@ -14,12 +16,16 @@ from tests.unit.conftest import Apixo, Connect
 Operators = SeedreamGenerateOperator | SeedreamDownloadOperator
 
 
-def last_lines(make: Callable[[], Operators], capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """Run a task that fails, and return the last three events of its log."""
+def last_lines(make: Callable[[], Operators], capsys: pytest.CaptureFixture[str]) -> tuple[str, str, str]:
+    """Run a task that fails, and return what the last lines of its log say, by their three openings."""
     capsys.readouterr()
     with pytest.raises(Exception, match="Charged: "):
         TaskTries(make).run()
-    return [line for line in capsys.readouterr().out.splitlines() if "[error" in line][-3:]
+    events = re.findall(r"\[error +\] (.*?) +\[airflow", capsys.readouterr().out)
+    assert max(len(event) for event in events) <= LINE_CHARACTERS
+    text = " ".join(events)
+    (found,) = re.findall(r"(What happened: .*) (What it cost: .*) (What a retry does: .*)", text)
+    return tuple(found)  # type: ignore[return-value]
 
 
 def generate(prompt: str = "a fox") -> SeedreamGenerateOperator:
