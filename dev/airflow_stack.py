@@ -19,6 +19,8 @@ from typing import Any, Self
 import httpx
 import psutil
 
+from dev.processes import child, uninterrupted
+
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 STARTUP_SECONDS = 180
 API_ATTEMPTS = 5
@@ -175,7 +177,7 @@ class AirflowStack:
         name = name or component
         # The log server's port belongs to the first triggerer; logs are also read from the files.
         options = ["--skip-serve-logs"] if component == "triggerer" and name != component else []
-        with self.log_of(name).open("ab") as log:
+        with self.log_of(name).open("ab") as log, uninterrupted():
             self.processes[name] = subprocess.Popen(
                 [self._python, "-m", "airflow", component, *options],
                 env=self.env,
@@ -247,18 +249,12 @@ class AirflowStack:
 
     def airflow(self, *arguments: str) -> str:
         """Run an ``airflow`` command and return its standard output."""
-        done = subprocess.run(
-            [self._python, "-m", "airflow", *arguments],
-            env=self.env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise StackError(
-                f"airflow {' '.join(arguments)} failed: {done.stdout[-2000:]}{done.stderr[-2000:]}"
-            )
-        return done.stdout
+        command = [self._python, "-m", "airflow", *arguments]
+        with child(command, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            output, errors = process.communicate()
+        if process.returncode != 0:
+            raise StackError(f"airflow {' '.join(arguments)} failed: {output[-2000:]}{errors[-2000:]}")
+        return output
 
     def api(self, method: str, path: str, **options: Any) -> Any:
         """Call Airflow's public REST API (``/api/v2``) and return the decoded JSON.

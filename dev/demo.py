@@ -6,72 +6,28 @@ Everything stays in one folder, ``.demo`` inside the clone. No account and no ke
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
+import re
 import shutil
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import httpx
 
+from airflow_provider_seedream.ui.addresses import MOUNT, run_path
 from dev.airflow_stack import AirflowStack
 from dev.contact_sheet import contact_sheet
+from dev.local_sandbox import KEY, sandbox
+from dev.terminal import Clock, end_on_signals
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".demo"
-KEY = "demo-key"
-PREFERRED_PORT = 8765
 TIME_SCALE = 0.4
 DAGS = ("seedream_quickstart", "seedream_submit_wait_download", "seedream_product_catalog")
 RUN_SECONDS = 300
-
-
-class Clock:
-    """Prints lines with the seconds since the start."""
-
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-
-    def say(self, text: str) -> None:
-        """Print one line."""
-        print(f"{time.monotonic() - self._start:6.1f} s  {text}", flush=True)
-
-
-@contextlib.contextmanager
-def sandbox(time_scale: float = TIME_SCALE) -> Iterator[str]:
-    """A running sandbox; yields its base URL. Takes another port when the usual one is in use."""
-    for port in (PREFERRED_PORT, 0):
-        command = [
-            "-m",
-            "airflow_provider_seedream.sandbox",
-            "--port",
-            str(port),
-            "--time-scale",
-            str(time_scale),
-        ]
-        process = subprocess.Popen(
-            [sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            start_new_session=True,
-        )  # fmt: skip
-        assert process.stdout is not None
-        ready = process.stdout.readline()
-        if ready:
-            break
-        process.wait()
-    else:
-        raise RuntimeError(f"the sandbox did not start: {process.stderr.read() if process.stderr else ''}")
-    try:
-        yield ready.rsplit(" ", 1)[1].strip()
-    finally:
-        process.kill()
-        process.wait()
 
 
 def connection(base_url: str) -> str:
@@ -151,6 +107,15 @@ def print_summary(files: list[SavedFile], ledger: dict[str, Any], base: Path) ->
     )
 
 
+def shown_images(stack: AirflowStack, runs: dict[str, str]) -> int:
+    """How many images of some DAG runs the gallery in Airflow's web interface shows."""
+    headers = {"Authorization": f"Bearer {stack.token()}"}
+    with httpx.Client(base_url=stack.url, headers=headers, timeout=60, trust_env=False) as browser:
+        pages = [browser.get(f"{MOUNT}{run_path(dag_id, run_id)}").text for dag_id, run_id in runs.items()]
+        tiles = [tile for page in pages for tile in re.findall(r'src="([^"]+/thumbnail)"', page)]
+        return [browser.get(tile).headers["Content-Type"] for tile in tiles].count("image/webp")
+
+
 def main() -> None:
     """Run the demo."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -159,11 +124,10 @@ def main() -> None:
     arguments = parser.parse_args()
     home: Path = arguments.home.resolve()
     images, sheet = home / "images", home / "contact-sheet.png"
-    for one in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(one, _interrupt)
+    end_on_signals()
     clock = Clock()
     shutil.rmtree(images, ignore_errors=True)
-    with sandbox(arguments.time_scale) as base_url:
+    with sandbox(arguments.time_scale, home / "sandbox.log") as base_url:
         clock.say(f"sandbox ready at {base_url}; starting Airflow")
         env = {
             "AIRFLOW_CONN_SEEDREAM_DEFAULT": connection(base_url),
@@ -174,18 +138,12 @@ def main() -> None:
             runs = {dag_id: stack.trigger(dag_id) for dag_id in DAGS}
             follow(stack, runs, clock)
             ledger = httpx.get(base_url.removesuffix("/api/v1") + "/sandbox/ledger", trust_env=False).json()
-            clock.say("all runs succeeded; stopping Airflow")
+            shown = shown_images(stack, runs)
+            clock.say(f"all runs succeeded, and the gallery shows {shown} images; stopping Airflow")
     files = saved_files(images)
     contact_sheet([(file.path, f"{file.pixels}  {file.path.name}") for file in files], sheet)
     print_summary(files, ledger, home)
     print(f"Everything is in {home}; the contact sheet is {sheet}")
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    # A second Ctrl-C must not leave processes behind.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    print("\ninterrupted; ending every process", flush=True)
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -29,6 +29,8 @@ from airflow_provider_seedream.apixo.model import (
 
 TEXT_TO_IMAGE, IMAGE_TO_IMAGE = MODES
 ASYNC, CALLBACK = REQUEST_TYPES
+NO_RATIO = "none"
+"""``aspect_ratio`` that leaves the shape to the provider, for a template, which must render to something."""
 _SHOWN = 80
 
 
@@ -40,7 +42,8 @@ class GenerateRequest:
     :param image_urls: 1-14 public https URLs of reference images; none for text-to-image.
     :param max_images: number of images, 1-10; all are pre-charged.
     :param resolution: ``2K`` or ``4K``.
-    :param aspect_ratio: one of the eight ratios, or ``None`` to leave the shape to the provider.
+    :param aspect_ratio: one of the eight ratios; ``None``, or its word ``none``, leaves the shape to the
+        provider.
     :param sequential_image_generation: ``disabled`` draws independent images; ``auto`` draws a connected
         set and may return fewer than ``max_images``.
     :param mode: ``text-to-image`` or ``image-to-image``; follows from ``image_urls`` when ``None``.
@@ -69,6 +72,8 @@ class GenerateRequest:
             raise InvalidRequestError(problems)
         urls = tuple(self.image_urls or ())
         object.__setattr__(self, "image_urls", urls)
+        if self.aspect_ratio == NO_RATIO:
+            object.__setattr__(self, "aspect_ratio", None)
         object.__setattr__(self, "mode", self.mode or (IMAGE_TO_IMAGE if urls else TEXT_TO_IMAGE))
 
     @property
@@ -279,7 +284,7 @@ _FIELD_RULES: Mapping[str, _Rule] = {
     "image_urls": _check_image_urls,
     "max_images": _check_max_images,
     "resolution": _one_of("resolution", lambda model: tuple(model.resolutions)),
-    "aspect_ratio": _one_of("aspect_ratio", lambda model: model.aspect_ratios, optional=True),
+    "aspect_ratio": _one_of("aspect_ratio", lambda model: (*model.aspect_ratios, NO_RATIO), optional=True),
     "sequential_image_generation": _one_of(
         "sequential_image_generation", lambda model: model.sequential_modes
     ),

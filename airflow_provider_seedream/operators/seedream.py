@@ -69,8 +69,8 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
     :param image_urls: 1-14 public https URLs of reference images. (templated)
     :param max_images: number of images, 1-10; all are pre-charged. (templated)
     :param resolution: ``2K`` or ``4K``. (templated)
-    :param aspect_ratio: one of 1:1, 2:3, 3:2, 3:4, 4:3, 9:16, 16:9, 21:9; ``None`` leaves the shape to the
-        provider. (templated)
+    :param aspect_ratio: one of 1:1, 2:3, 3:2, 3:4, 4:3, 9:16, 16:9, 21:9; ``None``, or ``none`` from a
+        template, leaves the shape to the provider. (templated)
     :param sequential_image_generation: ``disabled``, or ``auto`` for a connected set. (templated)
     :param mode: follows from ``image_urls`` unless given. (templated)
     :param model: the model's id. (templated)

@@ -73,6 +73,7 @@ class TestTheMainJob:
     def test_the_demo_runs(self, environment: CleanEnvironment, tmp_path: Path) -> None:
         output = environment.run("python", "-m", "dev.demo", "--home", str(tmp_path))
         assert "11 images, 0.385 USD by the manifests; the sandbox charged 0.385 USD" in output
+        assert "the gallery shows 11 images" in output
         assert len(list((tmp_path / "images").rglob("*.png"))) == 11
         logs = [path.read_text() for path in tmp_path.rglob("attempt=1.log")]
         warned = sum("has no task state store" in log for log in logs)

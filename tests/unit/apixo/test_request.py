@@ -188,6 +188,20 @@ class TestRenderedTemplates:
             read_rendered({field: nothing}, frozenset({field}))
 
 
+class TestARatioThatIsLeftToTheProvider:
+    """A template must render to something, so there is a word for it."""
+
+    def test_may_be_called_none(self) -> None:
+        fields = read_rendered({"prompt": "a fox", "aspect_ratio": "none"}, frozenset({"aspect_ratio"}))
+        assert GenerateRequest(**fields) == GenerateRequest(prompt="a fox")
+
+    def test_is_the_same_purchase_by_either_name(self) -> None:
+        named = GenerateRequest(prompt="a fox", aspect_ratio="none")
+        assert named.fingerprint == GenerateRequest(prompt="a fox").fingerprint
+        assert "aspect_ratio" not in named.input
+        assert named.expected_size is None
+
+
 class TestReferencesThatGotLost:
     """They must not silently buy a picture of another kind."""
 

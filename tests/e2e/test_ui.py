@@ -1,0 +1,109 @@
+"""``make ui`` as a newcomer meets it: log in as it says, press *Trigger*, see a picture, press Ctrl-C."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.e2e.program import press_ctrl_c, read_until, running
+
+pytestmark = pytest.mark.long
+
+PICTURE_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Newcomer:
+    """Somebody who has read the closing lines, and nothing else."""
+
+    address: str
+    password: str
+    client: httpx.Client
+
+    @classmethod
+    def reading(cls, output: str) -> Newcomer:
+        """Log in as the lines say."""
+        said = dict(re.findall(r"^  (address|user|password) +(\S+)$", output, re.MULTILINE))
+        client = httpx.Client(base_url=said["address"], timeout=60, trust_env=False)
+        login = {"username": said["user"], "password": said["password"]}
+        token = client.post("/auth/token", json=login).raise_for_status().json()["access_token"]
+        client.headers["Authorization"] = f"Bearer {token}"
+        return cls(said["address"], said["password"], client)
+
+    def get(self, path: str) -> Any:
+        """Read from Airflow's REST API."""
+        return self.client.get(f"/api/v2{path}").raise_for_status().json()
+
+    def press_trigger(self, dag_id: str) -> str:
+        """Start a run with the form as it is; returns its id."""
+        answer = self.client.post(f"/api/v2/dags/{dag_id}/dagRuns", json={"logical_date": None})
+        return str(answer.raise_for_status().json()["dag_run_id"])
+
+
+class TestTheFirstMinutes:
+    def test_end_with_a_picture_in_the_gallery(self, tmp_path: Path) -> None:
+        with running("dev.ui", tmp_path) as process:
+            reader = Newcomer.reading(read_until(process, "Ctrl-C ends everything"))
+            run_id = reader.press_trigger("seedream_studio")
+            deadline = time.monotonic() + PICTURE_SECONDS
+            while reader.get(f"/dags/seedream_studio/dagRuns/{run_id}")["state"] != "success":
+                assert time.monotonic() < deadline
+                time.sleep(1)
+            page = reader.client.get("/seedream/").raise_for_status().text
+            (thumbnail,) = re.findall(r'src="([^"]+/thumbnail)"', page)
+            picture = reader.client.get(thumbnail).raise_for_status()
+            assert picture.headers["Content-Type"].startswith("image/")
+            press_ctrl_c(process, tmp_path)
+
+    def test_find_everything_set_up(self, tmp_path: Path) -> None:
+        with running("dev.ui", tmp_path) as process:
+            reader = Newcomer.reading(read_until(process, "Ctrl-C ends everything"))
+            connection = reader.get("/connections/seedream_default")
+            assert (connection["conn_type"], connection["host"][:17]) == ("seedream", "http://127.0.0.1:")
+            tested = reader.client.post("/api/v2/connections/test", json={**connection, "password": "any"})
+            assert tested.json()["status"] is True
+            assert reader.get("/pools/seedream")["include_deferred"] is True
+            paused = {dag["dag_id"]: dag["is_paused"] for dag in reader.get("/dags")["dags"]}
+            assert paused["seedream_weekly_refresh"] is True
+            assert [dag_id for dag_id in paused if paused[dag_id]] == ["seedream_weekly_refresh"]
+            press_ctrl_c(process, tmp_path)
+
+
+class TestTheNextStart:
+    def test_knows_the_same_password_and_leaves_the_users_changes_alone(self, tmp_path: Path) -> None:
+        mine = {"connection_id": "seedream_default", "conn_type": "seedream", "host": "https://x.example/v1"}
+        with running("dev.ui", tmp_path) as process:
+            first = Newcomer.reading(read_until(process, "Ctrl-C ends everything"))
+            first.client.patch("/api/v2/connections/seedream_default", json=mine).raise_for_status()
+            press_ctrl_c(process, tmp_path)
+        with running("dev.ui", tmp_path) as process:
+            second = Newcomer.reading(read_until(process, "Ctrl-C ends everything"))
+            assert second.password == first.password
+            assert second.get("/connections/seedream_default")["host"] == mine["host"]
+            press_ctrl_c(process, tmp_path)
+
+
+class TestInterrupted:
+    @pytest.mark.parametrize("presses", [1, 2])
+    @pytest.mark.parametrize("moment", ["preparing", "starting Airflow", "Ctrl-C ends everything"])
+    def test_ctrl_c_leaves_no_process_behind(self, tmp_path: Path, moment: str, presses: int) -> None:
+        with running("dev.ui", tmp_path) as process:
+            read_until(process, moment)
+            press_ctrl_c(process, tmp_path, presses)
+
+
+class TestTwoAtOnce:
+    def test_the_second_says_so_and_does_no_harm(self, tmp_path: Path) -> None:
+        with running("dev.ui", tmp_path) as first:
+            read_until(first, "sandbox ready")
+            with running("dev.ui", tmp_path) as second:
+                output, _ = second.communicate(timeout=60)
+            assert "Another 'make ui' uses" in output
+            assert first.poll() is None
+            press_ctrl_c(first, tmp_path)
