@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_seedream.purchasing import Purchases
 
 
-LINE_CHARACTERS = 90
+LINE_CHARACTERS = 84
 """What Airflow's page of a log shows of a line in a window of 1280 pixels."""
 
 
@@ -83,6 +83,7 @@ def _told(error: SeedreamError, words: LastWords, log: Logger) -> Exception:
 
     Airflow's page breaks no lines, and puts the traceback of an exception below it (3.1-3.3).
     """
+    log.debug("The failure in full:", exc_info=error)
     told = (f"What happened: {error}", f"What it cost: {words.charged}", f"What a retry does: {words.retry}")
     for text in told:
         for line in wrap(text, LINE_CHARACTERS, break_long_words=False, break_on_hyphens=False):

@@ -121,7 +121,7 @@ class Purchases:
 
     @property
     def log(self) -> Logger:
-        """The task's."""
+        """Where the task says what it buys."""
         return self._hook.log
 
     @property
@@ -283,7 +283,7 @@ class Purchases:
 
     def _push(self, submission: Submission) -> None:
         self._ti.xcom_push(key=SUBMISSION_KEY, value=submission.to_json())
-        offer_gallery(self._ti)
+        offer_gallery(self._ti, self.log)
 
     def _check_budget(self, charge: Decimal) -> None:
         limit = self._terms.limit

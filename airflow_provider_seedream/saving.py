@@ -166,8 +166,10 @@ def _tell_gallery(
     manifest: Manifest, saved: Mapping[str, Any], context: Context, hook: SeedreamHook, *, reused: bool
 ) -> None:
     """Make the images known to the gallery; without it they are saved all the same."""
-    entry = IndexEntry.of(manifest, destination=saved["destination"], path=saved["manifest"], reused=reused)
     try:
+        entry = IndexEntry.of(
+            manifest, destination=saved["destination"], path=saved["manifest"], reused=reused
+        )
         context["ti"].xcom_push(key=SAVED_KEY, value=entry.to_json())
     except Exception as error:  # noqa: BLE001 - nothing is worth failing for once the images are in place
         hook.log.warning("The gallery will not show these images: %s", error)

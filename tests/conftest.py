@@ -16,6 +16,9 @@ os.environ |= {
     "AIRFLOW_HOME": _HOME,
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
 }
+# Another metadata database than SQLite, for tests/compat.
+if _database := os.environ.get("SEEDREAM_TEST_DATABASE"):
+    os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = _database
 
 from hypothesis import HealthCheck, settings  # noqa: E402
 

@@ -16,11 +16,11 @@ from airflow_provider_seedream.apixo.exchange import BALANCE, Fault, Reply, Step
 PATIENCE = 12.0
 """Seconds until the person gets an answer, whatever the network does."""
 
-Verdict = tuple[bool, str]
+Finding = tuple[bool, str]
 """Whether the connection works, and what a person should know about it."""
 
 
-def probe(account: Account, *, patience: float = PATIENCE) -> Verdict:
+def probe(account: Account, *, patience: float = PATIENCE) -> Finding:
     """Read the balance of an account, which costs nothing.
 
     :param patience: seconds; the lookup of a name and the attempts at each address of a host can take far
@@ -49,7 +49,7 @@ def _one_request() -> Steps[Reply | Fault]:
     return answer or Fault(delivered=False, detail="nothing was sent")
 
 
-def judge(answer: Reply | Fault, base_url: str, now: float) -> Verdict:
+def judge(answer: Reply | Fault, base_url: str, now: float) -> Finding:
     """What an answer, or none, says about a connection.
 
     :param now: epoch seconds.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from functools import cache
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 if TYPE_CHECKING:
     from airflow_provider_seedream.storage.manifest import Manifest
@@ -15,16 +15,29 @@ SAVED_KEY = "seedream_saved"
 """XCom key of :meth:`IndexEntry.to_json`, pushed as soon as the manifest is in place: also a task that fails
 afterwards has saved its images."""
 
+MOST_IMAGES = 1_000
+"""Highest index of an image, and most images of a purchase, that anything of ours is taken to have."""
+
+MOST_USD = 1e6
+"""No cost of ours is higher."""
+
+# Far above what the API and the operators make: an entry may come from anybody who writes a DAG.
+_Text = Annotated[str, Field(max_length=4_096)]
+_Prompt = Annotated[str, Field(max_length=20_000)]
+_Index = Annotated[int, Field(ge=1, le=MOST_IMAGES)]
+_Pixels = Annotated[int, Field(ge=0, le=100_000)]
+_Usd = Annotated[float, Field(ge=0, le=MOST_USD, allow_inf_nan=False)]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexedImage:
     """What a tile shows of an image; see :class:`~.manifest.SavedImage`."""
 
-    index: int
-    name: str
-    sha256: str
-    width: int
-    height: int
+    index: _Index
+    name: _Text
+    sha256: _Text
+    width: _Pixels
+    height: _Pixels
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,13 +51,13 @@ class IndexEntry:
     :param images: in the order of their index.
     """
 
-    seedream_task_id: str
-    destination: str
-    manifest: str
-    prompt: str
-    cost_usd: float | None
+    seedream_task_id: _Text
+    destination: _Text
+    manifest: _Text
+    prompt: _Prompt
+    cost_usd: _Usd | None
     reused: bool
-    images: tuple[IndexedImage, ...]
+    images: Annotated[tuple[IndexedImage, ...], Field(max_length=200)]
 
     @classmethod
     def of(cls, manifest: Manifest, *, destination: str, path: str, reused: bool) -> Self:
@@ -56,11 +69,13 @@ class IndexEntry:
             IndexedImage(**{field.name: getattr(image, field.name) for field in fields(IndexedImage)})
             for image in manifest.images
         )
+        # A record that was handed to a download may hold anything here.
+        request: object = manifest.request
         return cls(
             seedream_task_id=manifest.seedream_task_id,
             destination=destination,
             manifest=path,
-            prompt=str((manifest.request or {}).get("prompt") or ""),
+            prompt=str(request.get("prompt") or "") if isinstance(request, dict) else "",
             cost_usd=0.0 if reused else manifest.cost_usd,
             reused=reused,
             images=images,
@@ -72,7 +87,10 @@ class IndexEntry:
 
     @classmethod
     def from_json(cls, value: Any) -> IndexEntry | None:
-        """The reverse, of what may come from anybody who writes a DAG; ``None`` for anything else."""
+        """The reverse, of what may come from anybody who writes a DAG.
+
+        :return: ``None`` for anything else, also for what is larger than anything that a task saves.
+        """
         try:
             return _adapter().validate_python(value)
         except ValidationError:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 from airflow_provider_seedream.apixo.model import Size
 from airflow_provider_seedream.storage.errors import UnusableImageError, WrongSizeError
@@ -26,6 +26,13 @@ _ENDS = {"PNG": b"\0\0\0\0IEND\xaeB`\x82", "JPEG": b"\xff\xd9"}
 """The last bytes of a format, which Pillow does not ask for; other data may follow them."""
 
 _TAIL_BYTES = 65536
+
+MAX_SCANS = 100
+"""Of a JPEG; encoders write about ten. Each costs a pass over the whole image, be it only 31 bytes long."""
+
+_START_OF_SCAN = b"\xff\xda"
+
+_BLOCK_BYTES = 2**20
 
 decoding = threading.Lock()
 """A decoded 4K image takes 64 MiB, so a process decodes one at a time."""
@@ -77,7 +84,8 @@ def inspect_image(path: Path, expected_size: Size | None = None) -> ImageFacts:
 def opened_image(file: Path | IO[bytes]) -> Iterator[ImageFile]:
     """A PNG, JPEG or WebP of a sane size; no pixel is decoded yet.
 
-    :raises UnusableImageError: if it holds several pictures, or claims more than ``MAX_PIXELS``.
+    :raises UnusableImageError: if it holds several pictures, claims more than ``MAX_PIXELS``, or is a JPEG of
+        more than ``MAX_SCANS``.
     :raises Exception: of nearly every kind, which Pillow raises on hostile bytes.
     """
     # Imported late: DAG files import this package, and Pillow is not among what Airflow has loaded.
@@ -88,7 +96,28 @@ def opened_image(file: Path | IO[bytes]) -> Iterator[ImageFile]:
             raise UnusableImageError(f"it is a {image.format}, several pictures in one file")
         if image.width * image.height > MAX_PIXELS:
             raise UnusableImageError(f"the image claims {_pixels(image.size)}, more than {MAX_PIXELS} pixels")
+        if image.format == "JPEG":
+            # Pillow keeps the file open until the pixels are loaded.
+            _check_scans(cast("IO[bytes]", image.fp))
         yield image
+
+
+def _check_scans(file: IO[bytes]) -> None:
+    # Coded data escapes its FF bytes; what metadata holds of these two by chance is far below the limit.
+    scans = _count(file, _START_OF_SCAN)
+    if scans > MAX_SCANS:
+        raise UnusableImageError(f"the JPEG holds {scans} scans, more than {MAX_SCANS}")
+
+
+def _count(file: IO[bytes], pair: bytes) -> int:
+    """How often a file holds two bytes side by side; its position stays."""
+    position, found, last = file.tell(), 0, b""
+    file.seek(0)
+    while block := file.read(_BLOCK_BYTES):
+        found += (last + block).count(pair)
+        last = block[-1:]
+    file.seek(position)
+    return found
 
 
 def _pixels(size: Size) -> str:

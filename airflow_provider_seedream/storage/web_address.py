@@ -7,45 +7,55 @@ from urllib.parse import quote, urlsplit
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
+_CONSOLES = {
+    ".amazonaws.com": "https://s3.console.aws.amazon.com",
+    ".amazonaws.com.cn": "https://console.amazonaws.cn",
+}
+"""By the end of the endpoint's host: each partition of AWS has a console of its own."""
+
 
 def web_address(path: str) -> str | None:
     """The web address of an object, without any credential or signature in it.
 
     :param path: an object's path, as in a result record; its store must be open already or openable.
-    :returns: Google Cloud Storage: the authenticated browser download. S3: the object in the AWS console, or
-        below the endpoint that the connection names. http(s): itself. ``None`` for any other store.
+    :returns: Google Cloud Storage: the authenticated browser download. S3: see :func:`s3_address`. ``None``
+        for any other store.
     """
     scheme = path.partition("://")[0]
     make = _ADDRESSES.get(scheme)
     return make(ObjectStoragePath(path)) if make else None
 
 
+def s3_address(endpoint: str | None, bucket: str, key: str) -> str | None:
+    """The web address of an S3 object: in the AWS console, or below an endpoint that is not Amazon's.
+
+    :param endpoint: URL that the connection names, if it does; its user info, path and query are left out.
+    :returns: ``None`` for an endpoint that is no http(s) URL.
+    """
+    url = urlsplit(endpoint or "https://s3.amazonaws.com")
+    for domain, console in _CONSOLES.items():
+        if (url.hostname or "").endswith(domain):
+            return f"{console}/s3/object/{quote(bucket)}?prefix={quote(key, safe='')}"
+    if url.scheme not in ("http", "https"):
+        return None
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}/{quote(bucket)}/{quote(key)}"
+
+
 def _google(path: ObjectStoragePath) -> str:
     return f"https://storage.cloud.google.com/{quote(path.path)}"
 
 
-def _s3(path: ObjectStoragePath) -> str:
-    endpoint = _s3_endpoint(path)
-    if endpoint:
-        return f"{endpoint.rstrip('/')}/{quote(path.path)}"
+def _s3(path: ObjectStoragePath) -> str | None:
     bucket, _, key = path.path.partition("/")
-    return f"https://s3.console.aws.amazon.com/s3/object/{quote(bucket)}?prefix={quote(key, safe='')}"
+    return s3_address(_s3_endpoint(path.fs), bucket, key)
 
 
-def _s3_endpoint(path: ObjectStoragePath) -> str | None:
-    """The endpoint of an S3 store that is not Amazon's."""
-    options = getattr(path.fs, "client_kwargs", None) or {}
-    endpoint = options.get("endpoint_url") or getattr(path.fs, "endpoint_url", None)
-    host = urlsplit(endpoint or "").hostname or ""
-    return None if host.endswith((".amazonaws.com", ".amazonaws.com.cn")) else endpoint
+def _s3_endpoint(store: object) -> str | None:
+    options = getattr(store, "client_kwargs", None) or {}
+    return options.get("endpoint_url") or getattr(store, "endpoint_url", None)
 
 
-def _web(path: ObjectStoragePath) -> str:
-    return str(path)
-
-
-_ADDRESSES: Mapping[str, Callable[[ObjectStoragePath], str]] = {
+_ADDRESSES: Mapping[str, Callable[[ObjectStoragePath], str | None]] = {
     **dict.fromkeys(("gs", "gcs"), _google),
     **dict.fromkeys(("s3", "s3a", "s3n"), _s3),
-    **dict.fromkeys(("http", "https"), _web),
 }

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote, urlencode
 
 from airflow.api_fastapi.common.db.common import SessionDep
 from airflow.api_fastapi.core_api.security import GetUserDep
 from airflow.utils.session import create_session
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import Path as PathParameter
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
@@ -22,7 +23,7 @@ from airflow_provider_seedream.storage.index import IndexedImage, IndexEntry
 from airflow_provider_seedream.ui import pages, shelf
 from airflow_provider_seedream.ui.access import readable, requires_dag_of_path
 from airflow_provider_seedream.ui.addresses import MOUNT, TaskAddress, run_path
-from airflow_provider_seedream.ui.headers import FILE_POLICY, SecurityHeaders
+from airflow_provider_seedream.ui.headers import FILE_POLICY
 from airflow_provider_seedream.ui.originals import (
     MEDIA_TYPES,
     PictureError,
@@ -34,10 +35,14 @@ from airflow_provider_seedream.ui.readers import StorageReaders
 from airflow_provider_seedream.ui.thumbnails import Thumbnails, make_thumbnail
 from airflow_provider_seedream.ui.views import Filters, GalleryView, ImageView, MessageView
 
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
 STATIC_FOLDER = Path(__file__).parent / "static"
 MOST_CHARACTERS = 200
 """Longest words that are looked for in prompts."""
 
+_LARGEST = 2**31 - 1
 _BLOCK_BYTES = 256 * 1024
 _FILE_SECONDS = 30.0
 """A person who has asked for one whole image waits longer than a page with its thumbnails."""
@@ -54,7 +59,9 @@ _PROBLEMS = {
 # --- what every route needs --------------------------------------------------------------------------
 
 
-def _task_of_path(dag_id: str, run_id: str, task_id: str, map_index: int) -> TaskAddress:
+def _task_of_path(
+    dag_id: str, run_id: str, task_id: str, map_index: Annotated[int, PathParameter(ge=-1, le=_LARGEST)]
+) -> TaskAddress:
     return TaskAddress(dag_id, run_id, task_id, map_index)
 
 
@@ -105,12 +112,14 @@ _IMAGE = "/tasks/{task_id}/{map_index}/images/{index}"
 
 
 @browse_routes.get("/")
-def browse(
-    request: Request, user: GetUserDep, session: SessionDep, filters: FiltersDep, cursor: CursorDep
-) -> str:
+def browse(request: Request, user: GetUserDep, filters: FiltersDep, cursor: CursorDep) -> str:
     """The latest images of all DAGs that the reader may read."""
-    dag_ids = readable(shelf.dag_ids(session), request, user)
-    found = shelf.read_page(session, shelf.Scope(dag_ids=dag_ids, filters=filters), cursor)
+    # Airflow's checks take a database connection each: none may be held meanwhile.
+    with create_session(scoped=False) as session:
+        known = shelf.dag_ids(session)
+    dag_ids = readable(known, request, user)
+    with create_session(scoped=False) as session:
+        found = shelf.read_page(session, shelf.Scope(dag_ids=dag_ids, filters=filters), cursor)
     return _gallery(request, "/", found, filters=filters, dag_ids=sorted(dag_ids))
 
 
@@ -132,7 +141,7 @@ def task_instance(
     cursor: CursorDep,
 ) -> str:
     """The images of a task instance; of all its map indexes, where Airflow's page names none."""
-    task = TaskAddress(dag_id, run_id, task_id, int(map_index) if map_index.isdecimal() else -1)
+    task = TaskAddress(dag_id, run_id, task_id, _map_index(map_index))
     scope = shelf.Scope(
         dag_ids=frozenset([dag_id]),
         run_id=run_id,
@@ -140,6 +149,11 @@ def task_instance(
         map_index=task.map_index if task.map_index >= 0 else None,
     )
     return _gallery(request, task.path, shelf.read_page(session, scope, cursor), scope=task)
+
+
+def _map_index(text: str) -> int:
+    """What a path says; -1 for anything that is no index."""
+    return min(int(text), _LARGEST) if text.isdecimal() and len(text) < 20 else -1
 
 
 def _gallery(request: Request, path: str, found: shelf.Page, **view: Any) -> str:
@@ -191,9 +205,10 @@ async def image_page(request: Request, task: TaskDep, index: int) -> str:
     )
     try:
         manifest = await _readers(request).run(entry.destination, partial(read_saved, entry))
-        return pages.image(view(manifest=manifest, image=find_image(manifest, index)))
+        found = view(manifest=manifest, image=find_image(manifest, index))
     except PictureError as error:
-        return pages.image(view(problem=str(error)))
+        found = view(problem=str(error))
+    return await run_in_threadpool(pages.image, found)
 
 
 @dag_routes.get(_IMAGE + "/thumbnail", response_class=Response)
@@ -203,7 +218,8 @@ async def thumbnail(request: Request, task: TaskDep, index: int) -> Response:
     etag = f'"{image.sha256}-small"'
     if request.headers.get("if-none-match") == etag:
         return Response(status_code=304, headers={"ETag": etag})
-    key = (f"{entry.destination}/{image.name}", image.sha256)
+    # Whoever names another manifest or task must not be served what was made for this one.
+    key = (f"{entry.destination}/{image.name}", f"{image.sha256} {entry.manifest} {entry.seedream_task_id}")
     small = await _thumbnails(request).get(key, partial(_small, entry, image))
     return Response(small, media_type="image/webp", headers={"ETag": etag, **_FILE_HEADERS})
 
@@ -216,8 +232,8 @@ async def file(request: Request, task: TaskDep, index: int) -> Response:
         entry.destination, partial(open_indexed, entry, image), _FILE_SECONDS
     )
     name = quote(image.name.rpartition("/")[2])
-    return StreamingResponse(
-        iter(partial(original.file.read, _BLOCK_BYTES), b""),
+    return FileStream(
+        original.file,
         media_type=MEDIA_TYPES[original.format],
         headers={
             "Content-Length": str(original.bytes),
@@ -227,7 +243,26 @@ async def file(request: Request, task: TaskDep, index: int) -> Response:
     )
 
 
-_FILE_HEADERS = {"Content-Security-Policy": FILE_POLICY}
+_FILE_HEADERS = {
+    "Content-Security-Policy": FILE_POLICY,
+    # Airflow 3.1 and 3.2 would compress images, on the event loop.
+    "Content-Encoding": "identity",
+}
+
+
+class FileStream(StreamingResponse):
+    """Sends a file, and closes it also when the reader goes away in the middle."""
+
+    def __init__(self, file: IO[bytes], **options: Any) -> None:
+        super().__init__(iter(partial(file.read, _BLOCK_BYTES), b""), **options)
+        self._file = file
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._file.close()
 
 
 async def _lookup(task: TaskAddress, index: int) -> tuple[IndexEntry, IndexedImage]:
@@ -277,7 +312,7 @@ def create_app() -> FastAPI:
     app.add_exception_handler(StarletteHTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _misaddressed)
     app.add_exception_handler(PictureError, _no_picture)
-    app.add_middleware(SecurityHeaders)
+    app.add_exception_handler(Exception, _broken)
     return app
 
 
@@ -288,15 +323,20 @@ async def _refused(request: Request, error: Exception) -> Response:
     if error.status_code not in (401, 403) and error.detail:
         text = str(error.detail)
     if request.url.path.endswith(("/thumbnail", "/file")):
-        return PlainTextResponse(text, error.status_code)
+        return PlainTextResponse(text, error.status_code, error.headers)
     view = MessageView(root=_root(request), title=title, text=text)
-    return HTMLResponse(pages.message(view), error.status_code)
+    return HTMLResponse(pages.message(view), error.status_code, error.headers)
 
 
 async def _misaddressed(request: Request, error: Exception) -> Response:
     return await _refused(
         request, HTTPException(422, "A part of this page's address is too long or no number.")
     )
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    text = "Something went wrong that should not have; the log of the api-server says what."
+    return await _refused(request, HTTPException(500, text))
 
 
 async def _no_picture(request: Request, error: Exception) -> Response:

@@ -37,7 +37,7 @@ _HEADERS = {
 
 
 class SecurityHeaders:
-    """Adds the headers to every answer, errors included."""
+    """Adds the headers to every answer, errors included; it must lie around all else."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -30,7 +30,7 @@ from airflow_provider_seedream.storage.fetch import DEFAULT_LIMITS
 from airflow_provider_seedream.storage.index import IndexedImage, IndexEntry
 from airflow_provider_seedream.storage.inspection import EXTENSIONS, opened_image
 from airflow_provider_seedream.storage.location import destination_url
-from airflow_provider_seedream.storage.manifest import MAX_BYTES, SCHEMA, Manifest, SavedImage
+from airflow_provider_seedream.storage.manifest import SCHEMA, Manifest, SavedImage
 from airflow_provider_seedream.storage.naming import is_safe_name
 
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
@@ -39,7 +39,11 @@ MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 READ_SECONDS = 60.0
 """Longest time for one image: by then its reader has gone, and the thread is needed for others."""
 
+MAX_MANIFEST_BYTES = 256 * 1024
+"""Many times what a task writes; a page is drawn from it."""
+
 _MESSAGE_CHARACTERS = 600
+_LARGEST = 2**40
 
 
 class PictureError(Exception):
@@ -77,17 +81,17 @@ def read_saved(entry: IndexEntry) -> Manifest:
     :raises PictureError: it is not there, cannot be read, or is another task's.
     """
     with _storage_faults():
-        text = read(_manifest_path(entry), MAX_BYTES + 1)
+        text = read(_manifest_path(entry), MAX_MANIFEST_BYTES + 1)
     if text is None:
         raise PictureError(404, f"There is no manifest at {entry.manifest}. {_gone(entry)}")
-    if len(text) > MAX_BYTES:
-        raise PictureError(413, f"The manifest {entry.manifest} is longer than {MAX_BYTES} bytes.")
+    if len(text) > MAX_MANIFEST_BYTES:
+        raise PictureError(413, f"The manifest {entry.manifest} is longer than {MAX_MANIFEST_BYTES} bytes.")
     manifest = _parsed(text, entry.manifest)
     if manifest.seedream_task_id != entry.seedream_task_id:
         raise PictureError(
             409,
-            f"These images were replaced: the manifest is now that of task {manifest.seedream_task_id}. "
-            "See the images of the latest run.",
+            # Not whose: that would tell a forger what another task's results are called.
+            "These images were replaced by those of another task. See the images of the latest run.",
         )
     return manifest
 
@@ -101,17 +105,26 @@ def find_image(manifest: Manifest, index: int) -> SavedImage:
     for image in manifest.images:
         if image.index == index:
             return image
-    raise PictureError(404, f"The manifest of these images has none with number {index}.")
+    raise PictureError(404, f"The manifest has no image {index} (any more): perhaps it was discarded.")
 
 
 def _parsed(text: bytes, path: str) -> Manifest:
     try:
-        return Manifest.from_json(text)
+        manifest = Manifest.from_json(text)
+        if any(abs(number) > _LARGEST for number in _numbers(manifest)):
+            raise ValueError("a number is out of all bounds")
+        return manifest
     except ValueError:
         # What is wrong where would tell about a file that may be somebody else's.
         broken = "is broken: it was changed after it was written. The images beside it may be intact."
         newer = "is from a newer version of this provider. Update it where the api-server runs."
         raise PictureError(422, f"The manifest {path} {newer if _is_newer(text) else broken}") from None
+
+
+def _numbers(manifest: Manifest) -> Iterator[float]:
+    yield manifest.cost_usd or 0
+    for image in manifest.images:
+        yield from (image.index, image.bytes, image.width, image.height)
 
 
 def _is_newer(text: bytes) -> bool:
@@ -207,7 +220,11 @@ def _changed(image: SavedImage) -> PictureError:
 
 def store_of(path: str) -> str:
     """What stands for the store of a path: its scheme, connection and bucket or host."""
-    return "/".join(path.split("/", 3)[:3])
+    try:
+        url = destination_url(path)
+    except DestinationError:
+        url = path  # it is refused before any store is opened
+    return "/".join(url.split("/", 3)[:3])
 
 
 def _manifest_path(entry: IndexEntry) -> ObjectStoragePath:
@@ -255,7 +272,7 @@ def _gone(entry: IndexEntry) -> str:
 
 
 def _is_local(entry: IndexEntry) -> bool:
-    return entry.destination.startswith(("/", "file:", "local:"))
+    return store_of(entry.destination) in ("file://", "local://")
 
 
 @contextmanager

@@ -222,9 +222,9 @@ def _moment(at: datetime | str | None) -> str | None:
     """A time as Airflow writes it; what is no time stays as it is."""
     try:
         moment = datetime.fromisoformat(at) if isinstance(at, str) else at
-    except ValueError:
+        return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if moment else None
+    except (ValueError, OverflowError):
         return str(at)
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if moment else None
 
 
 def _clock(at: datetime) -> str:

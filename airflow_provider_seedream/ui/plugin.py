@@ -34,6 +34,12 @@ class LazyApp:
 
 
 def _load() -> ASGIApp:
+    from airflow_provider_seedream.ui.headers import SecurityHeaders
+
+    return SecurityHeaders(_application())
+
+
+def _application() -> ASGIApp:
     try:
         from airflow_provider_seedream.ui.app import create_app
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from typing import TYPE_CHECKING
 
 from airflow_provider_seedream.hooks.connection_form import CONN_TYPE
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 AFFECTED_VERSIONS = ("3.3.1", "3.3.2")
 """The button sends port 0 for none (3.3.1: also an empty host), and the api-server takes that for another
 destination than the stored one: "Bad Request" (apache/airflow issues 72348 and 73298)."""
+
+MAX_BYTES = 64 * 1024
+"""Longest body that is corrected; this runs before anybody has logged in, so no longer one is collected."""
 
 _PATH = "/api/v2/connections/test"
 
@@ -26,7 +30,7 @@ class PortlessConnectionTests:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith(_PATH):
-            receive = _replayed(corrected(await _body(receive)), receive)
+            receive = _replayed(_corrected(await _beginning(receive)), receive)
         await self._app(scope, receive, send)
 
 
@@ -34,28 +38,38 @@ def corrected(body: bytes) -> bytes:
     """The body of a test request; what is not about a connection of this provider stays as it is."""
     try:
         fields = json.loads(body)
-    except ValueError:
+        if not isinstance(fields, dict) or fields.get("conn_type") != CONN_TYPE:
+            return body
+        return json.dumps(fields | {name: fields.get(name) or None for name in ("host", "port")}).encode()
+    except (ValueError, RecursionError):
         return body
-    if not isinstance(fields, dict) or fields.get("conn_type") != CONN_TYPE:
-        return body
-    return json.dumps(fields | {name: fields.get(name) or None for name in ("host", "port")}).encode()
 
 
-async def _body(receive: Receive) -> bytes:
-    body = b""
-    more = True
-    while more:
+async def _beginning(receive: Receive) -> list[Message]:
+    """The messages of a request up to its end, or until they hold more than ``MAX_BYTES``."""
+    messages, size, more = [], 0, True
+    while more and size <= MAX_BYTES:
         message = await receive()
-        body += message.get("body", b"")
+        messages.append(message)
+        size += len(message.get("body", b""))
         more = message.get("more_body", False)
-    return body
+    return messages
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """``receive`` of a request whose body was read already."""
-    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+def _corrected(messages: list[Message]) -> list[Message]:
+    """One message in the place of these, if they are a whole body; a request may also be cut off."""
+    body = b"".join(message.get("body", b"") for message in messages)
+    last = messages[-1]
+    if len(body) > MAX_BYTES or last["type"] != "http.request" or last.get("more_body"):
+        return messages
+    return [{"type": "http.request", "body": corrected(body), "more_body": False}]
+
+
+def _replayed(messages: list[Message], receive: Receive) -> Receive:
+    """``receive`` of a request of which these messages were read already."""
+    waiting = deque(messages)
 
     async def next_message() -> Message:
-        return messages.pop() if messages else await receive()
+        return waiting.popleft() if waiting else await receive()
 
     return next_message

@@ -5,35 +5,45 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
-from airflow.utils.state import State, TaskInstanceState
-from sqlalchemy import Select, and_, exists, or_, select, tuple_
+from airflow.utils.state import TaskInstanceState
+from sqlalchemy import ColumnElement, Select, Subquery, and_, case, exists, func, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from airflow_provider_seedream.apixo.records import SUBMISSION_KEY
 from airflow_provider_seedream.storage.index import SAVED_KEY, IndexEntry
 from airflow_provider_seedream.ui.addresses import TaskAddress
-from airflow_provider_seedream.ui.views import Filters, Picture, Placeholder, Progress, Tile
+from airflow_provider_seedream.ui.tiles import (
+    GENERATE,
+    STARTED,
+    HandedOn,
+    Result,
+    has_words,
+    nothing_bought,
+    tiles_of,
+)
+from airflow_provider_seedream.ui.views import Filters, Placeholder, Tile
 
 TILES = 48
 """A page ends with the task that fills it."""
 
 CHUNK = 200
-"""Results that are read from the database at once."""
+"""Results that are read from the database at first, which fill most pages."""
+
+SEARCH_CHUNK = 2_000
+"""Results that are read at once after that: each time, all keys are sorted; these values are in memory."""
 
 SEARCH_SECONDS = 2.0
 """A search for words in prompts ends a page after so long, and goes on with the next page."""
 
-_GENERATE = "SeedreamGenerateOperator"
-_SUBMIT = "SeedreamSubmitOperator"
-_STARTED = frozenset(state for state in State.unfinished if state not in (None, TaskInstanceState.SCHEDULED))
+_MOST_INTEGER = 2**31 - 1  # Of the columns that hold a map index and the number of a DAG run.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,10 +83,12 @@ class Cursor:
         """
         try:
             at, dag_run_id, task_id, map_index = json.loads(base64.urlsafe_b64decode(text.encode()))
-            moment = datetime.fromisoformat(at).astimezone(UTC)
-            return cls(moment, int(dag_run_id), str(task_id), int(map_index))
-        except (ValueError, TypeError, OverflowError) as error:
+            cursor = cls(datetime.fromisoformat(at).astimezone(UTC), dag_run_id, task_id, map_index)
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a page's address: {error}") from None
+        if not (_is_id(task_id) and _is_number(dag_run_id) and _is_number(map_index)):
+            raise ValueError("not a page's address: no such task")
+        return cursor
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,64 +112,89 @@ def dag_ids(session: Session) -> list[str]:
 
 def saved_by(session: Session, task: TaskAddress) -> IndexEntry | None:
     """What one task instance has saved."""
-    query = select(XComModel).where(
+    if not (all(map(_is_id, (task.dag_id, task.run_id, task.task_id))) and _is_number(task.map_index)):
+        return None
+    query = select(XComModel.value).where(
         XComModel.dag_id == task.dag_id,
         XComModel.run_id == task.run_id,
         XComModel.task_id == task.task_id,
         XComModel.map_index == task.map_index,
         XComModel.key == SAVED_KEY,
     )
-    row = session.scalars(query.with_only_columns(XComModel.value)).first()
-    return IndexEntry.from_json(row)
+    return IndexEntry.from_json(session.scalar(query))
 
 
 def read_page(session: Session, scope: Scope, after: Cursor | None = None) -> Page:
     """One page of what is in scope."""
+    if not _may_find(scope):
+        return Page([])
     tiles: list[Tile] = [] if after else list(_without_record(session, scope))
-    cursor, until = after, time.monotonic() + SEARCH_SECONDS
-    while rows := _results(session, scope, cursor, CHUNK):
+    cursor, size, until = after, CHUNK, time.monotonic() + SEARCH_SECONDS
+    while True:
+        rows = _results(session, scope, cursor, size + 1)
         handed_on = _handed_on(session, rows)
-        for row in rows:
-            cursor = row.cursor
-            tiles += [tile for tile in _tiles(row, scope, handed_on) if _matches(tile, scope.filters)]
-            slow = time.monotonic() > until
-            if len(tiles) >= TILES or slow:
-                older = cursor if _results(session, scope, cursor, 1) else None
-                return Page(tiles, older, cut_short=slow and older is not None)
-        if len(rows) < CHUNK:
-            break
-    return Page(tiles)
+        for place, row in enumerate(rows[:size], 1):
+            cursor = _cursor(row)
+            found = tiles_of(row, handed_on, of_one_task=scope.task_id is not None)
+            tiles += [tile for tile in found if has_words(tile, scope.filters.text)]
+            if len(tiles) >= TILES:
+                return Page(tiles, cursor if place < len(rows) else None)
+        if len(rows) <= size:
+            return Page(tiles)
+        if time.monotonic() > until:
+            return Page(tiles, cursor, cut_short=True)
+        size = SEARCH_CHUNK
 
 
-# --- rows --------------------------------------------------------------------------------------------
+def _may_find(scope: Scope) -> bool:
+    """Whether a database can be asked for it."""
+    ids = [one for one in (scope.run_id, scope.task_id, scope.filters.dag_id) if one is not None]
+    texts = [*scope.dag_ids, *ids, scope.filters.text]
+    return bool(scope.dag_ids) and all(map(_is_id, texts)) and _is_number(scope.map_index or 0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """An XCom of ours, with the states of its task instance and its DAG run."""
-
-    key: str
-    value: Any
-    cursor: Cursor
-    task: TaskAddress
-    operator: str | None
-    state: str | None
-    run_state: str | None
+def _is_id(text: Any) -> bool:
+    """Whether databases take it: PostgreSQL refuses NUL, and half of a surrogate pair has no encoding."""
+    return isinstance(text, str) and not any(sign == "\0" or "\ud800" <= sign <= "\udfff" for sign in text)
 
 
-def _results(session: Session, scope: Scope, after: Cursor | None, limit: int) -> list[_Result]:
+def _is_number(number: Any) -> bool:
+    return type(number) is int and -_MOST_INTEGER <= number <= _MOST_INTEGER
+
+
+def _cursor(row: Result) -> Cursor:
+    return Cursor(row.at, row.dag_run_id, row.task.task_id, row.task.map_index)
+
+
+# --- queries -----------------------------------------------------------------------------------------
+
+
+def _results(session: Session, scope: Scope, after: Cursor | None, limit: int) -> list[Result]:
     """Results in scope, the latest first."""
-    if not scope.dag_ids:
-        return []
-    position = (XComModel.timestamp, XComModel.dag_run_id, XComModel.task_id, XComModel.map_index)
-    query = _in_scope(_query(), scope).order_by(*(column.desc() for column in position)).limit(limit)
-    if after:
-        last = (after.at, after.dag_run_id, after.task_id, after.map_index)
-        query = query.where(tuple_(*position) < tuple_(*last))
+    keys = _keys(scope, after, limit)
+    of_row = and_(*(column == getattr(XComModel, column.name) for column in keys.c))
+    latest_first = (keys.c[column.name].desc() for column in _position())
+    query = _query().join(keys, of_row).order_by(*latest_first)
     return [_result(row) for row in session.execute(query)]
 
 
-def _query() -> Select[Any]:
+def _keys(scope: Scope, after: Cursor | None, limit: int) -> Subquery:
+    """Primary keys and times of results: with all values, sorting a long history would be slow."""
+    position = _position()
+    query = _in_scope(select(*position, XComModel.key).where(_is_result()), scope)
+    if after:
+        last = (after.at, after.dag_run_id, after.task_id, after.map_index)
+        query = query.where(tuple_(*position) < tuple_(*last))
+    return query.order_by(*(column.desc() for column in position)).limit(limit).subquery("latest")
+
+
+def _position() -> tuple[Any, ...]:
+    """What results are ordered by; no two have the same."""
+    return XComModel.timestamp, XComModel.dag_run_id, XComModel.task_id, XComModel.map_index
+
+
+def _is_result() -> ColumnElement[bool]:
+    """Of each task, what it has saved, or what it has bought if nothing is saved."""
     saved = aliased(XComModel)
     has_saved = exists().where(
         saved.dag_run_id == XComModel.dag_run_id,
@@ -165,6 +202,10 @@ def _query() -> Select[Any]:
         saved.map_index == XComModel.map_index,
         saved.key == SAVED_KEY,
     )
+    return or_(XComModel.key == SAVED_KEY, and_(XComModel.key == SUBMISSION_KEY, ~has_saved))
+
+
+def _query() -> Select[Any]:
     of_task = and_(
         TaskInstance.dag_id == XComModel.dag_id,
         TaskInstance.run_id == XComModel.run_id,
@@ -181,7 +222,6 @@ def _query() -> Select[Any]:
         .select_from(XComModel)
         .join(TaskInstance, of_task)
         .join(DagRun, DagRun.id == XComModel.dag_run_id)
-        .where(or_(XComModel.key == SAVED_KEY, and_(XComModel.key == SUBMISSION_KEY, ~has_saved)))
     )
 
 
@@ -190,24 +230,25 @@ def _in_scope(query: Select[Any], scope: Scope) -> Select[Any]:
     for name, value in wanted.items():
         if value is not None:
             query = query.where(getattr(XComModel, name) == value)
-    chosen = scope.filters.dag_id
+    chosen, since, until = scope.filters.dag_id, scope.filters.since, scope.filters.until
     query = query.where(XComModel.dag_id.in_(scope.dag_ids & {chosen} if chosen else scope.dag_ids))
-    if scope.filters.since:
-        query = query.where(XComModel.timestamp >= _midnight(scope.filters.since))
-    if scope.filters.until:
-        query = query.where(XComModel.timestamp < _midnight(scope.filters.until) + timedelta(days=1))
+    if since:
+        query = query.where(XComModel.timestamp >= _midnight(since))
+    if until and until < date.max:
+        query = query.where(XComModel.timestamp < _midnight(until + timedelta(days=1)))
     return query
 
 
-def _midnight(day: Any) -> datetime:
+def _midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
-def _result(row: Any) -> _Result:
-    return _Result(
+def _result(row: Any) -> Result:
+    return Result(
         key=row.key,
         value=row.value,
-        cursor=Cursor(row.timestamp, row.dag_run_id, row.task_id, row.map_index),
+        at=row.timestamp,
+        dag_run_id=row.dag_run_id,
         task=TaskAddress(row.dag_id, row.run_id, row.task_id, row.map_index),
         operator=row.operator,
         state=row.state,
@@ -215,79 +256,28 @@ def _result(row: Any) -> _Result:
     )
 
 
-# --- tiles -------------------------------------------------------------------------------------------
-
-HandedOn = dict[tuple[str, str, str], _Result]
-"""By DAG, run and the API's taskId: where images are saved that another task of the same run has bought."""
-
-
-def _handed_on(session: Session, rows: Iterable[_Result]) -> HandedOn:
-    runs = {row.cursor.dag_run_id for row in rows if row.key == SUBMISSION_KEY}
-    if not runs:
+def _handed_on(session: Session, rows: Sequence[Result]) -> HandedOn:
+    """Where the purchases among the rows are saved, as far as they are."""
+    bought = [(row.dag_run_id, row.bought) for row in rows if row.bought and _is_id(row.bought)]
+    if not bought:
         return {}
-    query = _query().where(XComModel.dag_run_id.in_(runs), XComModel.key == SAVED_KEY)
-    found = {}
-    for result in map(_result, session.execute(query)):
-        if entry := IndexEntry.from_json(result.value):
-            found[result.task.dag_id, result.task.run_id, entry.seedream_task_id] = result
-    return found
-
-
-def _tiles(row: _Result, scope: Scope, handed_on: HandedOn) -> Iterator[Tile]:
-    if row.key == SAVED_KEY:
-        yield from _pictures(row)
-        return
-    submission = row.value if isinstance(row.value, dict) else {}
-    elsewhere = handed_on.get((row.task.dag_id, row.task.run_id, str(submission.get("seedream_task_id"))))
-    if elsewhere is None:
-        yield _placeholder(row, submission)
-    elif scope.task_id is not None:
-        yield from _pictures(elsewhere)
-
-
-def _pictures(row: _Result) -> Iterator[Picture]:
-    entry = IndexEntry.from_json(row.value)
-    if entry is None:
-        return
-    count = len(entry.images)
-    for image in entry.images:
-        yield Picture(
-            task=row.task,
-            index=image.index,
-            of=count,
-            prompt=entry.prompt,
-            name=image.name,
-            width=image.width,
-            height=image.height,
-            cost_usd=None if entry.cost_usd is None else entry.cost_usd / count,
-            reused=entry.reused,
-            at=row.cursor.at,
-        )
-
-
-def _placeholder(row: _Result, submission: dict[str, Any]) -> Placeholder:
-    request = submission.get("request")
-    images, charged = submission.get("requested"), submission.get("charged_usd")
-    return Placeholder(
-        task=row.task,
-        progress=_progress(row),
-        prompt=str(request.get("prompt") or "") if isinstance(request, dict) else "",
-        images=images if isinstance(images, int) else None,
-        charged_usd=charged if isinstance(charged, int | float) else None,
-        at=row.cursor.at,
+    runs, task_ids = map(set, zip(*bought, strict=True))
+    query = _query().where(
+        XComModel.dag_run_id.in_(runs),
+        XComModel.key == SAVED_KEY,
+        _saved_task_id(session.get_bind().dialect.name).in_(task_ids),
     )
+    results = map(_result, session.execute(query))
+    return {(row.dag_run_id, row.saved.seedream_task_id): row for row in results if row.saved}
 
 
-def _progress(row: _Result) -> Progress:
-    """What becomes of a purchase whose images nobody in its run has saved."""
-    if row.state in State.unfinished:
-        return Progress.GENERATING
-    if row.state != TaskInstanceState.SUCCESS:
-        return Progress.FAILED
-    if row.operator == _SUBMIT and row.run_state not in State.finished_dr_states:
-        return Progress.GENERATING
-    lost_on_the_way = row.operator == _SUBMIT and row.run_state != TaskInstanceState.SUCCESS
-    return Progress.FAILED if lost_on_the_way else Progress.NOT_KEPT
+def _saved_task_id(dialect: str) -> ColumnElement[str]:
+    """The API's taskId within an entry; NULL in anything else."""
+    task_id: ColumnElement[str] = XComModel.value["seedream_task_id"].as_string()
+    if dialect != "sqlite":
+        return task_id
+    # SQLite keeps JSON as text that it does not check, and fails on text that is no JSON, such as NaN.
+    return case((func.json_valid(XComModel.value) == 1, task_id))
 
 
 def _without_record(session: Session, scope: Scope) -> Iterator[Placeholder]:
@@ -307,8 +297,8 @@ def _without_record(session: Session, scope: Scope) -> Iterator[Placeholder]:
     ).where(
         TaskInstance.dag_id.in_(scope.dag_ids),
         TaskInstance.run_id == scope.run_id,
-        TaskInstance.operator == _GENERATE,
-        TaskInstance.state.in_((*_STARTED, TaskInstanceState.FAILED)),
+        TaskInstance.operator == GENERATE,
+        TaskInstance.state.in_((*STARTED, TaskInstanceState.FAILED)),
         ~ours,
     )  # fmt: skip
     if scope.task_id is not None:
@@ -316,15 +306,5 @@ def _without_record(session: Session, scope: Scope) -> Iterator[Placeholder]:
     if scope.map_index is not None:
         query = query.where(TaskInstance.map_index == scope.map_index)
     for row in session.execute(query.order_by(TaskInstance.task_id, TaskInstance.map_index).limit(TILES)):
-        yield Placeholder(
-            task=TaskAddress(row.dag_id, row.run_id, row.task_id, row.map_index),
-            progress=Progress.FAILED if row.state == TaskInstanceState.FAILED else Progress.GENERATING,
-            prompt="",
-            images=None,
-            charged_usd=None,
-            at=row.start_date or row.queued_dttm or datetime.now(tz=UTC),
-        )
-
-
-def _matches(tile: Tile, filters: Filters) -> bool:
-    return filters.text.casefold() in tile.prompt.casefold()
+        task = TaskAddress(row.dag_id, row.run_id, row.task_id, row.map_index)
+        yield nothing_bought(task, row.state, row.start_date or row.queued_dttm or datetime.now(tz=UTC))

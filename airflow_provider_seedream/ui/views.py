@@ -45,7 +45,7 @@ class Progress(Enum):
     """Its Airflow task ended without images; the log says why."""
 
     NOT_KEPT = "not kept"
-    """It ended well, but has no destination."""
+    """It ended well, but no saved images of it are known: it may have no destination."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

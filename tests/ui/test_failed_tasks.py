@@ -53,5 +53,5 @@ def test_the_log_says_what_happened_what_it_cost_and_what_to_do(
         # Airflow's page breaks no lines: what is right of the window is not read.
         box = page.get_by_text(opening).first.bounding_box()
         assert box is not None
-        assert box["x"] + box["width"] <= 1280
+        assert box["x"] + box["width"] <= 1250
     visits.screenshot(page, f"failed-task-{task_id}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,13 @@ HOSTILE = '<script>document.title="broken"</script><img src=x onerror="document.
 
 def task_of(run_id: str) -> TaskAddress:
     return TaskAddress(SHARED_DAG, run_id, "generate")
+
+
+def add_s3(site: Site, conn_id: str, endpoint: str) -> None:
+    """A connection to a store that speaks S3."""
+    extra = json.dumps({"endpoint_url": endpoint, "region_name": "eu-west-1"})
+    connection = {"connection_id": conn_id, "conn_type": "aws", "login": "key", "password": "secret"}
+    site.world.stack.api("POST", "/connections", json=connection | {"extra": extra})
 
 
 def gallery(visits: Visits, site: Site, task: TaskAddress) -> Any:
@@ -60,17 +68,20 @@ class TestAnImageThatCannotBeShown:
         expect(page.get_by_text("in a bucket")).to_be_visible()
 
     def test_a_storage_that_hangs_does_not_hang_airflow(self, site: Site, past: Past, visits: Visits) -> None:
-        manifest = past.add_images(task_of("hangs"), 1)
-        other = past.add_images(task_of("does-not-hang"), 1)
-        assert other.images
-        pipe = Path(manifest.images[0].path.removeprefix("file://"))
-        pipe.unlink()
-        # Opening it waits for somebody to write, without end.
-        os.mkfifo(pipe)
-        page = gallery(visits, site, task_of("hangs"))
-        expect(page.locator("#tiles .reason")).to_be_visible(timeout=20_000)
-        fine = gallery(visits, site, task_of("does-not-hang"))
-        expect(fine.locator("#tiles img")).to_have_js_property("naturalWidth", 480)
+        past.add_images(task_of("does-not-hang"), 1)
+        hangs = {SAVED_KEY: saved_entry("hangs", images=6, destination="s3://hangs@bucket/art")}
+        past.add_rows({task_of("hangs"): hangs}, at=after(1))
+        # Who connects to it waits for an answer that never comes.
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            add_s3(site, "hangs", f"http://127.0.0.1:{silent.getsockname()[1]}")
+            page = gallery(visits, site, task_of("hangs"))
+            silent.settimeout(30)
+            connected, _ = silent.accept()
+            with connected:
+                fine = gallery(visits, site, task_of("does-not-hang"))
+                expect(fine.locator("#tiles img")).to_have_js_property("naturalWidth", 480)
+                expect(page.locator("#tiles .reason")).to_have_count(6, timeout=30_000)
+                expect(page.locator("#tiles .reason").first).to_contain_text("not answer")
 
 
 class TestHostileManifests:

@@ -16,9 +16,8 @@ from airflow_provider_seedream.operators.seedream import (
     SeedreamSubmitOperator,
 )
 from airflow_provider_seedream.storage.index import SAVED_KEY
-from airflow_provider_seedream.storage.web_address import web_address
 from tests.unit.airflow_runs import run_dag
-from tests.unit.airflow_tries import TaskTries
+from tests.unit.airflow_tries import Store, TaskTries
 from tests.unit.conftest import Apixo
 
 GALLERY_KEY = SeedreamGalleryLink().xcom_key
@@ -66,6 +65,43 @@ class TestGalleryLink:
         assert any(isinstance(link, SeedreamGalleryLink) for link in operator.operator_extra_links)  # type: ignore[attr-defined]
 
 
+class TestNoButtonIsWorthAFailure:
+    @pytest.mark.parametrize("state_store", [True, False])
+    def test_a_paid_task_goes_on_without_it(
+        self, connected: Apixo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state_store: bool
+    ) -> None:
+        tries = TaskTries(
+            lambda: SeedreamGenerateOperator(
+                task_id="generate", prompt="a fox", destination=str(tmp_path), first_poll=0, deferrable=False
+            ),
+            state_store=state_store,
+        )
+        push = Store.set
+
+        def refuse(store: Store, key: str, value: Any) -> None:
+            if key in (GALLERY_KEY, SAVED_KEY):
+                raise ConnectionError("the api-server is busy")
+            push(store, key, value)
+
+        monkeypatch.setattr(Store, "set", refuse)
+        assert tries.run()["delivered"] == 1
+        assert len(connected.tasks()) == 1
+
+    @pytest.mark.parametrize("request_", ["a fox", ["a fox"], 7])
+    def test_nor_is_an_odd_record_that_a_download_is_given(
+        self, dag: DAG, connected: Apixo, tmp_path: Path, request_: Any
+    ) -> None:
+        with dag:
+            generate = SeedreamGenerateOperator(task_id="generate", prompt="a fox", first_poll=0)
+        urls = run_dag(dag).xcom("generate")["urls"]
+        assert generate.task_id == "generate"
+        odd = {"seedream_task_id": "t1", "urls": urls, "request": request_}
+        tries = TaskTries(
+            lambda: SeedreamDownloadOperator(task_id="download", result=odd, destination=str(tmp_path))
+        )
+        assert len(tries.run()["images"]) == 1
+
+
 class TestFirstImage:
     def test_is_the_vendors_url_where_the_store_has_no_web_address(self, dag: DAG, tmp_path: Path) -> None:
         with dag:
@@ -74,15 +110,6 @@ class TestFirstImage:
             )
         run = run_dag(dag)
         assert run.xcom("generate", FIRST_IMAGE_KEY) == run.xcom("generate")["urls"][0]
-
-
-class TestWebAddress:
-    def test_google_asks_for_the_readers_own_login(self) -> None:
-        assert web_address("gs://bucket/a b.png") == "https://storage.cloud.google.com/bucket/a%20b.png"
-
-    @pytest.mark.parametrize("path", ["file:///data/a.png", "memory://x/a.png", "sftp://c@host/a.png"])
-    def test_other_stores_have_none(self, path: str) -> None:
-        assert web_address(path) is None
 
 
 class TestSavedEntry:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from airflow_provider_seedream.storage.errors import UnusableImageError, WrongSizeError
-from airflow_provider_seedream.storage.inspection import inspect_image
+from airflow_provider_seedream.storage.inspection import MAX_SCANS, inspect_image, opened_image
 
 from .image_host import flipped, picture
 
@@ -80,12 +80,46 @@ class TestABombIsNotDecoded:
         with pytest.raises(UnusableImageError, match=r"pixels|bomb"):
             inspect_image(file)
 
+    def test_a_jpeg_of_very_many_scans_is_refused_before_it_is_decoded(self, file: Path) -> None:
+        file.write_bytes(jpeg_of_scans(MAX_SCANS + 1))
+        with pytest.raises(UnusableImageError, match="the JPEG holds 101 scans, more than 100"):
+            inspect_image(file)
+        with pytest.raises(UnusableImageError, match="101 scans"), opened_image(file):
+            pytest.fail("it was opened")
+
+    def test_a_scan_counts_wherever_it_begins(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("airflow_provider_seedream.storage.inspection._BLOCK_BYTES", 1)
+        file.write_bytes(jpeg_of_scans(MAX_SCANS + 1))
+        with pytest.raises(UnusableImageError, match="101 scans"):
+            inspect_image(file)
+
+    def test_a_progressive_jpeg_of_sane_scans_is_taken(self, file: Path) -> None:
+        file.write_bytes(jpeg_of_scans(MAX_SCANS))
+        assert inspect_image(file).format == "jpeg"
+
+    def test_counting_leaves_the_file_where_it_was(self) -> None:
+        body = io.BytesIO(jpeg_of_scans(20))
+        with Image.open(body) as image:
+            position = image.fp.tell()
+        body.seek(0)
+        with opened_image(body):
+            assert body.tell() == position
+
 
 class TestTheOrderedSizeIsChecked:
     def test_another_size_says_what_came_and_what_was_ordered(self, file: Path) -> None:
         file.write_bytes(picture(size=(40, 30)))
         with pytest.raises(WrongSizeError, match="PNG of 40x30 came, but 2048x2048 was ordered"):
             inspect_image(file, expected_size=(2048, 2048))
+
+
+def jpeg_of_scans(scans: int) -> bytes:
+    """A progressive JPEG whose last scan is repeated."""
+    out = io.BytesIO()
+    Image.new("L", (16, 16), 128).save(out, "JPEG", progressive=True)
+    start, *parts = out.getvalue().removesuffix(b"\xff\xd9").split(b"\xff\xda")
+    parts += [parts[-1]] * (scans - len(parts))
+    return b"\xff\xda".join([start, *parts]) + b"\xff\xd9"
 
 
 def png(width: int, height: int, data: bytes) -> bytes:

@@ -15,15 +15,18 @@ from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
+from starlette.requests import ClientDisconnect
 
 from airflow_provider_seedream.apixo.records import to_iso
 from airflow_provider_seedream.storage.destination import resolve_destination
 from airflow_provider_seedream.storage.index import SAVED_KEY, IndexEntry
 from airflow_provider_seedream.storage.inspection import inspect_image
 from airflow_provider_seedream.storage.manifest import Manifest, SavedImage
+from airflow_provider_seedream.ui import shelf
 from airflow_provider_seedream.ui.addresses import MOUNT, TaskAddress
-from airflow_provider_seedream.ui.app import create_app
+from airflow_provider_seedream.ui.app import FileStream
 from airflow_provider_seedream.ui.headers import FILE_POLICY, PAGE_POLICY
+from airflow_provider_seedream.ui.plugin import LazyApp
 from tests.metadata_rows import MetadataRows, saved_entry
 
 TASK = TaskAddress("art", "r1", "draw")
@@ -68,7 +71,7 @@ class Reader:
 def log_in(auth: RightsPerDag, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes readers; each with the DAGs that they may read."""
     host = FastAPI()
-    host.mount(MOUNT, create_app())
+    host.mount(MOUNT, LazyApp())
 
     def make(*dag_ids: str, name: str = "ann") -> Reader:
         monkeypatch.setitem(RightsPerDag.rights, name, set(dag_ids))
@@ -264,6 +267,19 @@ class TestHeaders:
         assert headers["Cache-Control"] == "private, no-cache"
         assert "unsafe" not in headers["Content-Security-Policy"]
 
+    def test_so_are_those_to_a_fault_of_our_own(
+        self, log_in: Any, saved: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*args: Any) -> None:
+            raise RuntimeError("a fault")
+
+        monkeypatch.setattr(shelf, "read_page", broken)
+        answer = log_in("art").get(TASK.path)
+        assert answer.status_code == 500
+        assert answer.headers["Content-Security-Policy"] == PAGE_POLICY
+        assert "the log of the api-server says what" in answer.text
+        assert "a fault" not in answer.text
+
     def test_nothing_in_an_image_runs(self, log_in: Any, saved: Any) -> None:
         assert log_in("art").get(TASK.file(1)).headers["Content-Security-Policy"] == FILE_POLICY
 
@@ -287,7 +303,48 @@ class TestTextIsText:
             assert "<script>alert" not in log_in("art").get(path).text
 
 
+class TestFiles:
+    async def test_are_closed_when_their_reader_goes_away(self, tmp_path: Path) -> None:
+        path = tmp_path / "large"
+        path.write_bytes(bytes(2**20))
+        file = path.open("rb")
+
+        async def receive() -> Any:
+            return {"type": "http.request"}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.body":
+                raise OSError("the reader went away")
+
+        with pytest.raises(ClientDisconnect):
+            await FileStream(file)({"type": "http", "asgi": {"spec_version": "2.4"}}, receive, send)
+        assert file.closed
+
+    def test_are_sent_as_they_are(self, log_in: Any, saved: Any, tmp_path: Path) -> None:
+        headers = log_in("art").get(TASK.file(1), headers={"Accept-Encoding": "gzip"}).headers
+        assert headers["Content-Encoding"] == "identity"
+        assert int(headers["Content-Length"]) == (tmp_path / "images" / "one.png").stat().st_size
+
+
 class TestThumbnails:
+    def test_that_were_made_for_one_task_are_not_served_to_a_forger(
+        self, log_in: Any, saved: Any, rows: MetadataRows
+    ) -> None:
+        assert log_in("art").get(TASK.thumbnail(1)).status_code == 200
+        forged = saved | {"seedream_task_id": "another", "manifest": "file:///nowhere/x-manifest.json"}
+        rows.task(rows.run("art", "r2"), "forged", xcoms={SAVED_KEY: forged})
+        answer = log_in("art").get(TaskAddress("art", "r2", "forged").thumbnail(1))
+        assert answer.status_code == 422
+
+    def test_a_forger_does_not_learn_whose_images_lie_there(
+        self, log_in: Any, saved: Any, rows: MetadataRows
+    ) -> None:
+        forged = saved | {"seedream_task_id": "guessed"}
+        rows.task(rows.run("art", "r2"), "forged", xcoms={SAVED_KEY: forged})
+        task = TaskAddress("art", "r2", "forged")
+        for path in (task.thumbnail(1), task.image(1)):
+            assert "task_1 " not in log_in("art").get(path).text.replace("task_1-", "")
+
     def test_are_small_and_not_sent_twice(self, log_in: Any, saved: Any, tmp_path: Path) -> None:
         ann = log_in("art")
         answer = ann.get(TASK.thumbnail(1))
@@ -339,6 +396,42 @@ class TestBadDays:
         assert answer.status_code in (400, 422)
         assert answer.headers["Content-Type"].startswith("text/html")
 
+    @pytest.mark.parametrize("number", ["9" * 30, "9" * 6000, "-9", "1e3", "٣", "%00"])
+    def test_numbers_out_of_all_bounds_lead_nowhere(self, log_in: Any, saved: Any, number: str) -> None:
+        ann = log_in("art")
+        for path in (
+            f"/dags/art/runs/r1/tasks/draw/{number}/images/1",
+            f"/dags/art/runs/r1/tasks/draw/{number}/images/1/file",
+            f"{TASK.path}/images/{number}/thumbnail",
+        ):
+            assert ann.get(path).status_code in (404, 422)
+        assert ann.get(f"/dags/art/runs/r1/tasks/draw/{number}").status_code == 200
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"created_at": "0001-01-01T00:00:00+23:59", "completed_at": "9999-12-31T23:59:59-23:59"},
+            {"cost_usd": 1e300},
+            {"request": {"prompt": ["a", {"b": 1}], "image_urls": 7, "x": "y" * 5000}},
+        ],
+    )
+    def test_a_manifest_full_of_nonsense_still_has_a_page(
+        self, log_in: Any, saved: Any, tmp_path: Path, changes: dict[str, Any]
+    ) -> None:
+        manifest = tmp_path / "images" / "task_1-manifest.json"
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | changes))
+        assert log_in("art").get(TASK.image(1)).status_code == 200
+
+    def test_an_endless_number_in_a_manifest_is_refused(
+        self, log_in: Any, saved: Any, tmp_path: Path
+    ) -> None:
+        manifest = tmp_path / "images" / "task_1-manifest.json"
+        nonsense = json.loads(manifest.read_text())
+        nonsense["images"][0]["bytes"] = 10**400
+        manifest.write_text(json.dumps(nonsense))
+        assert "is broken" in log_in("art").get(TASK.image(1)).text
+        assert log_in("art").get(TASK.file(1)).status_code == 422
+
     def test_empty_fields_of_the_form_mean_all(self, log_in: Any, saved: Any) -> None:
         assert "a fox" in log_in("art").get("/?dag_id=&text=&since=&until=").text
 
@@ -346,7 +439,7 @@ class TestBadDays:
         self, auth: RightsPerDag, saved: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         host = FastAPI(root_path="/airflow")
-        host.mount(MOUNT, create_app())
+        host.mount(MOUNT, LazyApp())
         monkeypatch.setitem(RightsPerDag.rights, "ann", {"art"})
         token = auth.generate_jwt(SimpleAuthManagerUser(username="ann", role="viewer"))
         client = TestClient(host, cookies={"_token": token})

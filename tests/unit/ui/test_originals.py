@@ -176,7 +176,8 @@ class TestWhatWasReplacedIsNotShownAsTheOldImage:
         saved.write_manifest(seedream_task_id="task-2")
         error = refusal(lambda: read_saved(saved.entry))
         assert error.status == 409
-        assert "task task-2" in str(error)
+        assert "replaced by those of another task" in str(error)
+        assert "task-2" not in str(error)
 
     @pytest.mark.parametrize("change", ["one byte", "shorter", "longer"])
     def test_bytes_that_changed(self, destination: ObjectStoragePath, change: str) -> None:
@@ -502,10 +503,15 @@ class TestAStoreIsToldFromOthers:
             ("s3://conn@bucket/a/b.png", "s3://conn@bucket"),
             ("s3://bucket", "s3://bucket"),
             ("file:///data/images", "file://"),
+            ("/data/images/a.png", "file://"),
+            (" /other/images", "file://"),
         ],
     )
     def test_by_scheme_connection_and_bucket(self, path: str, store: str) -> None:
         assert store_of(path) == store
+
+    def test_although_no_store_can_be_opened_by_it(self) -> None:
+        assert store_of("no/../place/at/all") == "no/../place"
 
 
 def png_with_text(text: str) -> bytes:

@@ -313,10 +313,10 @@ class TestATaskWithoutImagesSaysWhy:
         assert "Failed: no images The task’s log says why" in page.text  # noqa: RUF001
         assert {"data-airflow": "", "href": f"/airflow{TASK.airflow_path}"} in page.all("a")
 
-    def test_not_kept_with_the_remedy(self) -> None:
+    def test_not_kept_with_what_is_known(self) -> None:
         text = scoped(RUN, NOT_KEPT).text
-        assert "no destination" in text
-        assert "15 days" in text
+        assert "No saved images None of this task are known." in text
+        assert "A task without destination returns URLs only, which work for 15 days." in text
 
 
 class TestATileIsReplacedWhenItsContentChanges:

@@ -34,6 +34,7 @@ class TestAFaultInTheGallery:
         answer = client.get(f"{MOUNT}/")
         assert answer.status_code == 503
         assert "the log of the api-server says why" in answer.text
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
     def test_of_the_importing_kind_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "airflow_provider_seedream.ui.app", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 
 import httpx
 import pytest
@@ -10,8 +11,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
 
-from airflow_provider_seedream.ui.portless import PortlessConnectionTests
+from airflow_provider_seedream.ui.portless import MAX_BYTES, PortlessConnectionTests
 
 TEST = "/api/v2/connections/test"
 PRESSED = {"conn_type": "seedream", "connection_id": "c", "host": "", "port": 0, "password": "***"}
@@ -32,6 +34,38 @@ async def received(path: str, body: bytes, method: str = "POST") -> bytes:
     return text.encode("latin-1")
 
 
+def messages(pieces: list[bytes], *, whole: bool = True) -> list[Message]:
+    """A request as a server hands it on."""
+    sent = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+    return [*sent, {"type": "http.request", "more_body": False}] if whole else sent
+
+
+async def passed_on(sent: list[Message]) -> tuple[list[bytes], int]:
+    """The pieces of a body that arrive, and how many messages were collected before the first arrived."""
+    left = deque(sent)
+    arrived: list[bytes] = []
+    collected: list[int] = []
+
+    async def receive() -> Message:
+        return left.popleft()
+
+    async def airflow(scope: Scope, receive: Receive, send: Send) -> None:
+        collected.append(len(sent) - len(left))
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ConnectionError
+            arrived.append(message.get("body", b""))
+            more = message["more_body"]
+
+    async def send(message: Message) -> None:
+        """Nothing is answered."""
+
+    await PortlessConnectionTests(airflow)({"type": "http", "method": "POST", "path": TEST}, receive, send)
+    return arrived, collected[0]
+
+
 class TestAConnectionOfOurs:
     @pytest.mark.parametrize("path", [TEST, f"/airflow{TEST}"])
     async def test_no_port_and_no_host_are_said_as_such(self, path: str) -> None:
@@ -42,16 +76,44 @@ class TestAConnectionOfOurs:
         body = PRESSED | {"host": "https://eu.example.com", "port": 8443}
         assert json.loads(await received(TEST, json.dumps(body).encode())) == body
 
-    async def test_a_long_body_arrives_whole(self) -> None:
-        body = PRESSED | {"extra": "x" * 300_000}
-        arrived = json.loads(await received(TEST, json.dumps(body).encode()))
-        assert arrived["extra"] == body["extra"]
+    async def test_a_body_in_pieces_is_put_together(self) -> None:
+        pieces = [bytes([byte]) for byte in json.dumps(PRESSED).encode()]
+        arrived, _ = await passed_on(messages(pieces))
+        assert json.loads(b"".join(arrived)) == PRESSED | {"host": None, "port": None}
+
+
+class TestAnybodyMaySendAnything:
+    """Nobody has logged in yet."""
+
+    async def test_a_long_body_is_passed_on_before_it_is_there(self) -> None:
+        pieces = [bytes([number % 256]) * 8192 for number in range(200)]
+        arrived, collected = await passed_on(messages(pieces))
+        assert b"".join(arrived) == b"".join(pieces)
+        assert collected <= MAX_BYTES // 8192 + 1
+
+    async def test_a_long_body_in_one_piece_stays_as_it_is(self) -> None:
+        body = json.dumps(PRESSED | {"extra": "x" * MAX_BYTES}).encode()
+        assert await received(TEST, body) == body
+
+    async def test_a_request_that_is_cut_off_does_not_look_whole(self) -> None:
+        sent = [*messages([json.dumps(PRESSED).encode()], whole=False), {"type": "http.disconnect"}]
+        with pytest.raises(ConnectionError):
+            await passed_on(sent)
 
 
 class TestAllElseIsLeftAlone:
     @pytest.mark.parametrize(
         "body",
-        [b"", b"{", b"[1]", b"\xff\xfe", b'{"conn_type": "http", "port": 0}', b'{"port":0, "host": ""}'],
+        [
+            b"",
+            b"{",
+            b"[1]",
+            b"\xff\xfe",
+            b'{"conn_type": "http", "port": 0}',
+            b'{"port":0, "host": ""}',
+            b"[" * (MAX_BYTES - 1),
+        ],
+        ids=["empty", "half", "a list", "no text", "another type", "no type", "deep"],
     )
     async def test_other_bodies(self, body: bytes) -> None:
         assert await received(TEST, body) == body

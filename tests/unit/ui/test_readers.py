@@ -62,6 +62,15 @@ async def hang(readers: StorageReaders, gate: Gate, requests: int) -> list[async
     return tasks
 
 
+async def stick(readers: StorageReaders, gate: Gate, *buckets: str) -> None:
+    """Let work hang in every one of these stores for longer than its time."""
+    for bucket in buckets:
+        with pytest.raises(PictureError) as late:
+            await readers.run(f"s3://{bucket}/image.png", gate, 0.05)
+        assert late.value.status == 504
+        await gate.has_seen(1)
+
+
 class TestWorkIsDoneElsewhere:
     async def test_on_a_thread_of_its_own(self) -> None:
         thread = await StorageReaders().run(WELL, threading.current_thread)
@@ -110,6 +119,14 @@ class TestAStoreThatHangs:
             await asyncio.wait_for(readers.run(HUNG, gate, seconds=LONG), LONG / 2)
         assert refusal.value.status == 503
 
+    async def test_is_none_that_is_slow_with_work_that_has_more_time(self, gate: Gate) -> None:
+        readers = StorageReaders(seconds=0)
+        downloads = await hang(readers, gate, 4)
+        fifth = asyncio.create_task(readers.run(HUNG, lambda: "here", seconds=LONG))
+        await asyncio.sleep(0)
+        gate.open.set()
+        assert await asyncio.gather(*downloads, fifth) == ["at last"] * 4 + ["here"]
+
     async def test_is_read_again_when_it_answers(self, gate: Gate) -> None:
         readers = StorageReaders(seconds=0.1)
         await asyncio.gather(*(readers.run(HUNG, gate) for _ in range(4)), return_exceptions=True)
@@ -151,11 +168,23 @@ class TestManyStoresAtOnce:
     async def test_are_refused_beyond_a_number(self, gate: Gate) -> None:
         readers = StorageReaders(stores=1)
         (stuck,) = await hang(readers, gate, 1)
-        with pytest.raises(PictureError, match="Too many storages") as refusal:
+        with pytest.raises(PictureError, match="Too many storages are read") as refusal:
             await readers.run(WELL, lambda: "here")
         assert refusal.value.status == 503
         gate.open.set()
         await stuck
+
+    async def test_are_not_refused_because_others_hang(self, gate: Gate) -> None:
+        readers = StorageReaders(stores=1)
+        await stick(readers, gate, "first", "second", "third")
+        assert await readers.run(WELL, lambda: "here") == "here"
+
+    async def test_are_refused_when_threads_run_out(self, gate: Gate) -> None:
+        readers = StorageReaders(stuck=2)
+        await stick(readers, gate, "first", "second")
+        with pytest.raises(PictureError, match="Too many storages do not answer") as refusal:
+            await readers.run(WELL, lambda: "here")
+        assert refusal.value.status == 503
 
     async def test_are_no_matter_one_after_another(self) -> None:
         readers = StorageReaders(stores=1)

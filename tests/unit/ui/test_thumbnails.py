@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 import pytest
 from PIL import Image
 
-from airflow_provider_seedream.storage.inspection import decoding
+from airflow_provider_seedream.storage.inspection import MAX_SCANS, decoding
 from airflow_provider_seedream.ui.originals import PictureError
 from airflow_provider_seedream.ui.readers import StorageReaders
 from airflow_provider_seedream.ui.thumbnails import MOST_PIXELS, SIDE, Key, Thumbnails, make_thumbnail
 from tests.unit.storage.image_host import picture
-from tests.unit.storage.test_inspection import png
+from tests.unit.storage.test_inspection import jpeg_of_scans, png
 
 from .test_originals import png_with_text
 from .test_readers import LONG, Gate
@@ -120,8 +120,20 @@ class TestHostileBytesAreRefused:
             png(60_000, 60_000, zlib.compress(b"\0" * 1000)),
             png(8, 8, zlib.compress(b"\0" * 10)),
             png_with_text("x" * 32 * 2**20),
+            jpeg_of_scans(MAX_SCANS + 1),
         ],
-        ids=["empty", "text", "gif", "cut png", "cut jpeg", "cut webp", "bomb", "short", "long text"],
+        ids=[
+            "empty",
+            "text",
+            "gif",
+            "cut png",
+            "cut jpeg",
+            "cut webp",
+            "bomb",
+            "short",
+            "long text",
+            "scans",
+        ],
     )
     def test_with_one_kind_of_error(self, body: bytes) -> None:
         with pytest.raises(PictureError) as refused:

@@ -1,0 +1,48 @@
+"""The gallery's queries on the database that Airflow is run on in earnest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dev.postgres import Postgres
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+
+STORABLE = "not nan and not inf and not test_what_is_no_task_id_is_not_looked_for"
+"""The others' forgeries are values that PostgreSQL refuses to store."""
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture
+def postgres() -> Iterator[Postgres]:
+    # Not below pytest's folders, which are closed to the user that PostgreSQL runs as.
+    folder = Path(tempfile.mkdtemp(prefix="seedream-postgres-"))
+    folder.chmod(0o755)
+    with Postgres(folder / "cluster") as postgres:
+        yield postgres
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_the_gallery_lists_the_same_from_postgresql(postgres: Postgres) -> None:
+    done = subprocess.run(
+        [*PYTEST, "tests/unit/ui/test_shelf.py", "-k", STORABLE],
+        cwd=ROOT,
+        env={**os.environ, "SEEDREAM_TEST_DATABASE": postgres.url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:]
+    tables = postgres.query("select count(*) from information_schema.tables where table_name = 'xcom'")
+    assert tables == [["1"]]
