@@ -14,6 +14,7 @@ from tests.airflow_world import World, airflow_world
 from tests.ui.auth_manager import RIGHTS_FILE, RightsAuthManager
 
 ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "dags_examples"
 
 ADMIN = User("admin", "admin", "admin-5a1f")
 VIEWER = User("viewer", "viewer", "viewer-7c02")
@@ -77,7 +78,7 @@ def airflow_site(
     """Start it; :data:`ADMIN`, :data:`VIEWER` and :data:`STRANGER` can log in.
 
     :param base: empty folder for everything that is left behind.
-    :param dags: folders of DAG files; those beside this file if not given.
+    :param dags: folders of DAG files; those beside this file and the examples if not given.
     :param stack_options: further parameters of :class:`AirflowStack`, such as ``components``, ``base_path``
         and ``python``.
     """
@@ -85,11 +86,12 @@ def airflow_site(
     whole_env = {
         "AIRFLOW__CORE__AUTH_MANAGER": f"{RightsAuthManager.__module__}.{RightsAuthManager.__name__}",
         "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
+        "AIRFLOW_VAR_SEEDREAM_PUBLISHED": (base / "published").as_uri(),
         "PYTHONPATH": str(ROOT),
         RIGHTS_FILE: str(rights.path),
         **(env or {}),
     }
-    folders = dags if dags is not None else {"ui": Path(__file__).parent / "dags"}
+    folders = dags if dags is not None else {"ui": Path(__file__).parent / "dags", "examples": EXAMPLES}
     users = (ADMIN, VIEWER, STRANGER)
     options = {"time_scale": time_scale, "env": whole_env, "users": users, **stack_options}
     with airflow_world(base, folders, **options) as world:

@@ -1,3 +1,5 @@
+"""The form of the studio, whose limits must be those of the API."""
+
 from __future__ import annotations
 
 import runpy
