@@ -49,8 +49,9 @@ class TestAnotherStoreThatSpeaksS3:
     def test_has_none_where_no_browser_could_open_it(self, endpoint: str) -> None:
         assert s3_address(endpoint, "bucket", KEY) is None
 
+    # The S3 file system comes with the extra of the long tests.
+    @pytest.mark.long
     def test_is_found_by_the_connection_of_the_path(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        pytest.importorskip("s3fs", reason="comes with the extra 'faults'")
         extra = {"endpoint_url": "http://user:pw@127.0.0.1:9000", "region_name": "eu-west-1"}
         connection = {"conn_type": "aws", "login": "key", "password": "secret", "extra": extra}
         monkeypatch.setenv("AIRFLOW_CONN_WEB_ADDRESS", json.dumps(connection))
