@@ -14,8 +14,7 @@ pytestmark = pytest.mark.long
 
 
 class TestInterrupted:
-    @pytest.mark.parametrize("presses", [1, 2])
-    @pytest.mark.parametrize("moment", ["starting Airflow", "generate: deferred"])
+    @pytest.mark.parametrize(("moment", "presses"), [("starting Airflow", 2), ("generate: deferred", 1)])
     def test_ctrl_c_leaves_no_process_behind(self, tmp_path: Path, moment: str, presses: int) -> None:
         with running("dev.demo", tmp_path) as process:
             read_until(process, moment)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tests.e2e.program import press_ctrl_c, read_until, running
 pytestmark = pytest.mark.long
 
 PICTURE_SECONDS = 120
+READY = "Ctrl-C ends everything"
 
 
 @dataclass(frozen=True)
@@ -46,52 +48,54 @@ class Newcomer:
         return str(answer.raise_for_status().json()["dag_run_id"])
 
 
-class TestTheFirstMinutes:
-    def test_end_with_a_picture_in_the_gallery(self, tmp_path: Path) -> None:
-        with running("dev.ui", tmp_path) as process:
-            reader = Newcomer.reading(read_until(process, "Ctrl-C ends everything"))
-            run_id = reader.press_trigger("seedream_studio")
-            deadline = time.monotonic() + PICTURE_SECONDS
-            while reader.get(f"/dags/seedream_studio/dagRuns/{run_id}")["state"] != "success":
-                assert time.monotonic() < deadline
-                time.sleep(1)
-            page = reader.client.get("/seedream/").raise_for_status().text
-            (thumbnail,) = re.findall(r'src="([^"]+/thumbnail)"', page)
-            picture = reader.client.get(thumbnail).raise_for_status()
-            assert picture.headers["Content-Type"].startswith("image/")
-            press_ctrl_c(process, tmp_path)
+@pytest.fixture(scope="module")
+def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
+    """Somebody who has started it for the first time; after the tests, they press Ctrl-C."""
+    home = tmp_path_factory.mktemp("ui")
+    with running("dev.ui", home) as process:
+        yield Newcomer.reading(read_until(process, READY))
+        press_ctrl_c(process, home)
 
-    def test_find_everything_set_up(self, tmp_path: Path) -> None:
-        with running("dev.ui", tmp_path) as process:
-            reader = Newcomer.reading(read_until(process, "Ctrl-C ends everything"))
-            connection = reader.get("/connections/seedream_default")
-            assert (connection["conn_type"], connection["host"][:17]) == ("seedream", "http://127.0.0.1:")
-            tested = reader.client.post("/api/v2/connections/test", json={**connection, "password": "any"})
-            assert tested.json()["status"] is True
-            assert reader.get("/pools/seedream")["include_deferred"] is True
-            paused = {dag["dag_id"]: dag["is_paused"] for dag in reader.get("/dags")["dags"]}
-            assert paused["seedream_weekly_refresh"] is True
-            assert [dag_id for dag_id in paused if paused[dag_id]] == ["seedream_weekly_refresh"]
-            press_ctrl_c(process, tmp_path)
+
+class TestTheFirstMinutes:
+    def test_end_with_a_picture_in_the_gallery(self, newcomer: Newcomer) -> None:
+        run_id = newcomer.press_trigger("seedream_studio")
+        deadline = time.monotonic() + PICTURE_SECONDS
+        while newcomer.get(f"/dags/seedream_studio/dagRuns/{run_id}")["state"] != "success":
+            assert time.monotonic() < deadline
+            time.sleep(1)
+        page = newcomer.client.get("/seedream/").raise_for_status().text
+        (thumbnail,) = re.findall(r'src="([^"]+/thumbnail)"', page)
+        picture = newcomer.client.get(thumbnail).raise_for_status()
+        assert picture.headers["Content-Type"].startswith("image/")
+
+    def test_find_everything_set_up(self, newcomer: Newcomer) -> None:
+        connection = newcomer.get("/connections/seedream_default")
+        assert (connection["conn_type"], connection["host"][:17]) == ("seedream", "http://127.0.0.1:")
+        tested = newcomer.client.post("/api/v2/connections/test", json={**connection, "password": "any"})
+        assert tested.json()["status"] is True
+        assert newcomer.get("/pools/seedream")["include_deferred"] is True
+        paused = {dag["dag_id"]: dag["is_paused"] for dag in newcomer.get("/dags")["dags"]}
+        assert paused["seedream_weekly_refresh"] is True
+        assert [dag_id for dag_id in paused if paused[dag_id]] == ["seedream_weekly_refresh"]
 
 
 class TestTheNextStart:
     def test_knows_the_same_password_and_leaves_the_users_changes_alone(self, tmp_path: Path) -> None:
         mine = {"connection_id": "seedream_default", "conn_type": "seedream", "host": "https://x.example/v1"}
         with running("dev.ui", tmp_path) as process:
-            first = Newcomer.reading(read_until(process, "Ctrl-C ends everything"))
+            first = Newcomer.reading(read_until(process, READY))
             first.client.patch("/api/v2/connections/seedream_default", json=mine).raise_for_status()
             press_ctrl_c(process, tmp_path)
         with running("dev.ui", tmp_path) as process:
-            second = Newcomer.reading(read_until(process, "Ctrl-C ends everything"))
+            second = Newcomer.reading(read_until(process, READY))
             assert second.password == first.password
             assert second.get("/connections/seedream_default")["host"] == mine["host"]
             press_ctrl_c(process, tmp_path)
 
 
 class TestInterrupted:
-    @pytest.mark.parametrize("presses", [1, 2])
-    @pytest.mark.parametrize("moment", ["preparing", "starting Airflow", "Ctrl-C ends everything"])
+    @pytest.mark.parametrize(("moment", "presses"), [("preparing", 2), ("starting Airflow", 1)])
     def test_ctrl_c_leaves_no_process_behind(self, tmp_path: Path, moment: str, presses: int) -> None:
         with running("dev.ui", tmp_path) as process:
             read_until(process, moment)
