@@ -144,15 +144,16 @@ def _memory(site: Site) -> int:
     return sum(one.memory_info().rss for one in [process, *process.children(recursive=True)])
 
 
-class TestOtherWaysToServe:
-    @pytest.fixture(scope="class")
-    def prefixed(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-        """An Airflow behind a path, without workers."""
-        base = tmp_path_factory.mktemp("prefixed")
-        with airflow_site(base, components=("api-server", "dag-processor"), base_path="/airflow") as site:
-            site.world.stack.wait_for_dag(SHARED_DAG)
-            yield site
+@pytest.fixture(scope="module")
+def prefixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """An Airflow behind a path, without workers."""
+    base = tmp_path_factory.mktemp("prefixed")
+    with airflow_site(base, components=("api-server", "dag-processor"), base_path="/airflow") as site:
+        site.world.stack.wait_for_dag(SHARED_DAG)
+        yield site
 
+
+class TestOtherWaysToServe:
     def test_a_base_url_with_a_path(self, prefixed: Site, visits: Visits) -> None:
         past = Past(prefixed)
         past.add_images(task_of("prefixed"), 2, prompt="behind a path")
