@@ -171,10 +171,9 @@ def _tell_gallery(
             manifest, destination=saved["destination"], path=saved["manifest"], reused=reused
         )
         context["ti"].xcom_push(key=SAVED_KEY, value=entry.to_json())
+        hook.log.info("See the images at %s", gallery_address(context["ti"]))
     except Exception as error:  # noqa: BLE001 - nothing is worth failing for once the images are in place
-        hook.log.warning("The gallery will not show these images: %s", error)
-        return
-    hook.log.info("See the images at %s", gallery_address(context["ti"]))
+        hook.log.warning("The gallery may not show these images: %s", error)
 
 
 def _tell_outlets(context: Context, facts: Mapping[str, Any]) -> None:

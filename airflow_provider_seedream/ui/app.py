@@ -166,7 +166,7 @@ def _gallery(request: Request, path: str, found: shelf.Page, **view: Any) -> str
             root=root,
             airflow_root=root.removesuffix(MOUNT),
             tiles=found.tiles,
-            older=f"{path}?{urlencode(older)}" if older else None,
+            older=_with_query(path, older) if older else None,
             newest=_with_query(path, query) if "cursor" in request.query_params else None,
             notice=_CUT_SHORT if found.cut_short else None,
             **view,
