@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum
+from hmac import compare_digest
 from typing import Any
 
 from airflow_provider_seedream.apixo.records import Submission
@@ -27,12 +28,14 @@ class Intent:
     :param at: epoch seconds.
     :param charge: USD that APIXO charges if it accepts.
     :param balance: USD on the key just before, where it could be read.
+    :param callback: digest of the nonce in the callback address that it carries, where Airflow is called.
     """
 
     fingerprint: str
     at: float
     charge: Decimal
     balance: Decimal | None = None
+    callback: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; money as text, which keeps every digit."""
@@ -42,6 +45,7 @@ class Intent:
             "at": self.at,
             "charge_usd": str(self.charge),
             "balance_usd": balance,
+            "callback": self.callback,
         }
 
     @classmethod
@@ -53,6 +57,7 @@ class Intent:
             at=float(value["at"]),
             charge=Decimal(value["charge_usd"]),
             balance=None if balance is None else Decimal(balance),
+            callback=value.get("callback"),
         )
 
 
@@ -128,6 +133,16 @@ class Journal:
         return replace(self.written_off(), fingerprint=fingerprint, purchases=(), spent=spent)
 
     # --- what it decides -----------------------------------------------------------------------------
+
+    def awaits_callback(self, digest: str) -> bool:
+        """Whether a submission of this journal carries an address with this digest, in constant time."""
+        expected = [one.callback for one in (self.intent, *self.purchases) if one and one.callback]
+        # Every one is compared, so that the time tells nothing.
+        return any([compare_digest(digest, one) for one in expected])
+
+    def purchase_called(self, digest: str) -> Submission | None:
+        """The accepted submission whose address has this digest; ``None`` while it is not recorded."""
+        return next((one for one in self.purchases if one.callback == digest), None)
 
     @property
     def summary(self) -> str:

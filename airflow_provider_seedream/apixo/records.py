@@ -38,6 +38,7 @@ class Submission:
     :param size: exact size of every image, or ``None`` where no ratio was asked for.
     :param request: the ``input`` object as sent; ``None`` where it is not known.
     :param provider: the routing as sent; ``None`` where it was left to the key, or is not known.
+    :param callback: digest of the nonce in the callback address that it carries, where Airflow is called.
     """
 
     seedream_task_id: str
@@ -50,6 +51,7 @@ class Submission:
     request: Mapping[str, Any] | None = None
     provider: str | None = None
     fingerprint: str | None = None
+    callback: str | None = None
 
     @classmethod
     def of(
@@ -80,7 +82,10 @@ class Submission:
         return None if self.requested is None else self.requested * self.price_per_image
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values; ``created_at`` is ISO 8601, ``size`` is ``[width, height]``, money is USD."""
+        """Plain JSON values; ``created_at`` is ISO 8601, ``size`` is ``[width, height]``, money is USD.
+
+        ``callback`` is there only where Airflow is called.
+        """
         return {
             "seedream_task_id": self.seedream_task_id,
             "model": self.model,
@@ -93,6 +98,7 @@ class Submission:
             "request": dict(self.request) if self.request is not None else None,
             "provider": self.provider,
             "fingerprint": self.fingerprint,
+            **({"callback": self.callback} if self.callback else {}),
         }
 
     @classmethod
@@ -110,6 +116,7 @@ class Submission:
             request=value.get("request"),
             provider=value.get("provider"),
             fingerprint=value.get("fingerprint"),
+            callback=value.get("callback"),
         )
 
 

@@ -1,0 +1,141 @@
+"""What a callback says, and the note of it that the task finds: hints only, the truth is read from the API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+from airflow_provider_seedream.apixo.exchange import MAX_TASK_ID
+from airflow_provider_seedream.apixo.task import FAILED, SUCCESS
+
+NOTE_XCOM_KEY = "seedream_callback"
+"""XCom key, on the task that has bought, of its newest note: what a sensor of another task can read."""
+
+MAX_STATE = 40
+"""Characters of a state that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The body of a callback.
+
+    :param seedream_task_id: the API's taskId.
+    :param state: as it was sent; a failure may come with code 500 or code 200 (vendor pages differ).
+    """
+
+    seedream_task_id: str
+    state: str
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the task is said to have ended; every state but two is in progress."""
+        return self.state in (SUCCESS, FAILED)
+
+    @classmethod
+    def from_body(cls, body: bytes) -> Self | None:
+        """Read ``{"code", "message", "data": {"taskId", "state", ...}}``; ``None`` for anything else."""
+        try:
+            envelope = json.loads(body)
+        except (ValueError, RecursionError):
+            return None
+        data = envelope.get("data") if isinstance(envelope, dict) else None
+        if not isinstance(data, dict):
+            return None
+        task_id, state = data.get("taskId"), data.get("state")
+        if not isinstance(task_id, str) or not 0 < len(task_id) <= MAX_TASK_ID or not task_id.isprintable():
+            return None
+        if not isinstance(state, str) or len(state) > MAX_STATE:
+            # "failed" is also said by the message alone.
+            state = FAILED if envelope.get("code") == 500 else ""
+        return cls(task_id, state)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """A delivery that was recorded for a purchase, in the task state store and in XCom.
+
+    :param digest: of the token's nonce.
+    :param seedream_task_id: as the delivery named it.
+    :param state: as the delivery named it.
+    :param delivered_at: epoch seconds of the first delivery.
+    :param resumed: the tasks that were resumed because of it, each as ``(task_id, map_index)``; none of them
+        is resumed again, whatever is sent.
+    """
+
+    digest: str
+    seedream_task_id: str
+    state: str
+    delivered_at: float
+    resumed: tuple[tuple[str, int], ...] = ()
+
+    def with_resumed(self, task_id: str, map_index: int) -> Self:
+        """After a task was resumed."""
+        return replace(self, resumed=(*self.resumed, (task_id, map_index)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "digest": self.digest,
+            "seedream_task_id": self.seedream_task_id,
+            "state": self.state,
+            "delivered_at": self.delivered_at,
+            "resumed": [list(one) for one in self.resumed],
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Self | None:
+        """The reverse of :meth:`to_json`; ``None`` for anything else, since a note may come from anywhere."""
+        if not isinstance(value, Mapping):
+            return None
+        try:
+            return cls(
+                digest=str(value["digest"]),
+                seedream_task_id=str(value["seedream_task_id"]),
+                state=str(value["state"]),
+                delivered_at=float(value["delivered_at"]),
+                resumed=tuple((str(task_id), int(index)) for task_id, index in value["resumed"]),
+            )
+        except (LookupError, TypeError, ValueError, OverflowError):
+            return None
+
+
+def note_key(digest: str) -> str:
+    """Where the api-server leaves a :class:`Note`: in the task state store of the task that has bought."""
+    return f"seedream_callback_{digest}"
+
+
+def waiter_key(digest: str) -> str:
+    """Where a sensor says that it waits for another task's purchase: in its own task state store."""
+    return f"seedream_waits_for_{digest}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resumption:
+    """What the api-server tells a task that it resumes, in place of a trigger's event.
+
+    :param delivered_at: epoch seconds at which the callback arrived.
+    :param deadline: epoch seconds at which the wait that was ended would have ended; ``None`` if not known.
+    """
+
+    delivered_at: float
+    deadline: float | None = None
+
+    def to_event(self) -> dict[str, Any]:
+        """The payload of the event."""
+        return {"callback": {"delivered_at": self.delivered_at, "deadline": self.deadline}}
+
+    @classmethod
+    def from_event(cls, event: Any) -> Self | None:
+        """The reverse of :meth:`to_event`; ``None`` for a trigger's own event."""
+        fields = event.get("callback") if isinstance(event, Mapping) else None
+        if not isinstance(fields, Mapping):
+            return None
+        delivered_at, deadline = fields.get("delivered_at"), fields.get("deadline")
+        if not isinstance(delivered_at, int | float):
+            return None
+        return cls(
+            delivered_at=float(delivered_at),
+            deadline=float(deadline) if isinstance(deadline, int | float) else None,
+        )
