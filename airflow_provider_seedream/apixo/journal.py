@@ -135,10 +135,10 @@ class Journal:
     # --- what it decides -----------------------------------------------------------------------------
 
     def awaits_callback(self, digest: str) -> bool:
-        """Whether a submission of this journal carries an address with this digest, in constant time."""
+        """Whether a submission of this journal carries an address with this digest; each is compared in
+        constant time."""
         expected = [one.callback for one in (self.intent, *self.purchases) if one and one.callback]
-        # Every one is compared, so that the time tells nothing.
-        return any([compare_digest(digest, one) for one in expected])
+        return any(compare_digest(digest, one) for one in expected)
 
     def purchase_called(self, digest: str) -> Submission | None:
         """The accepted submission whose address has this digest; ``None`` while it is not recorded."""

@@ -1,1 +1,1 @@
-"""Delivery by callback: what the workers, which make an address, and the api-server, which answers it, share."""
+"""Delivery by callback: what the workers, which make an address, share with the api-server, which answers."""

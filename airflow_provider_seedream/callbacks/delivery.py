@@ -1,4 +1,4 @@
-"""What a callback says, and the note of it that the task finds: hints only, the truth is read from the API."""
+"""What a callback says, and the note of it that the task finds: hints; the truth is read from the API."""
 
 from __future__ import annotations
 
