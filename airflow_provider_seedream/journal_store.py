@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_seedream.apixo.errors import RecordError
 from airflow_provider_seedream.apixo.journal import Journal, is_cleared
+from airflow_provider_seedream.callbacks.delivery import Note, note_key
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -72,6 +73,14 @@ class JournalStore:
             self._log.info("The task was cleared, so what it bought before does not count: %s", _ids(record))
             return None
         return self._read(record)
+
+    def note(self, digest: str) -> Note | None:
+        """What the api-server has recorded of the callback for a purchase, if it has, and it can be read."""
+        try:
+            return Note.from_json(self._backend.get(note_key(digest)))
+        except Exception as error:  # noqa: BLE001 - a note only makes things quicker
+            self._log.warning("Airflow does not tell whether a callback has come: %s", _words(error))
+            return None
 
     def save(self, journal: Journal) -> None:
         """Keep the journal before money is spent.

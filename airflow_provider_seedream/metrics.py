@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 
 from airflow.providers.common.compat.sdk import Stats
@@ -31,3 +33,36 @@ def count(result: Mapping[str, Any], *, looks: int) -> None:
     }
     for name, amount in amounts.items():
         Stats.incr(f"seedream.{name}", amount, tags=tags)
+
+
+def count_resumption(delay: float) -> None:
+    """Add to the timer ``seedream.callback.delay``: from a callback's arrival to the resumed task, in ms.
+
+    :param delay: seconds.
+    """
+    Stats.timing("seedream.callback.delay", timedelta(seconds=delay))
+
+
+def count_delivery(outcome: str) -> None:
+    """Add to the counter ``seedream.callback.deliveries``, tagged with what became of a callback.
+
+    :param outcome: ``resumed``: its task goes on; ``parked``: recorded, its task is not ready or needs
+        nothing; ``repeated``: it had been recorded before.
+    """
+    _count_callback("deliveries", {"outcome": outcome})
+
+
+def count_refusal(reason: str) -> None:
+    """Add to the counter ``seedream.callback.refusals``, tagged with why a request was no callback.
+
+    :param reason: ``token``: not one of ours; ``ended``: its task was cleared, failed, or its run is over;
+        ``other_task``: it names another taskId; ``body``: not JSON, too long, too slow or cut off; ``busy``
+        and ``database``: the sender was asked to repeat.
+    """
+    _count_callback("refusals", {"reason": reason})
+
+
+def _count_callback(name: str, tags: dict[str, str]) -> None:
+    # A delivery that is not counted is still a delivery.
+    with suppress(Exception):
+        Stats.incr(f"seedream.callback.{name}", tags=tags)

@@ -11,6 +11,7 @@ from os import PathLike
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_seedream.apixo.errors import (
     DestinationError,
@@ -130,6 +131,20 @@ def fail_codes(name: str, value: Any) -> frozenset[str] | None:
 
 def _is_name(value: Any) -> bool:
     return isinstance(value, str) and bool(normalized(value))
+
+
+def check_callbacks_possible(*, durable: bool) -> None:
+    """Check what a callback to Airflow needs.
+
+    :raises InvalidRequestError: this Airflow, or the operator, lacks it.
+    """
+    if not AIRFLOW_V_3_3_PLUS:
+        rule = "needs Airflow 3.3 or later: a callback is told from a forged one by its task state store"
+        remedy = "Use request_type='async', or give a callback_url of your own."
+        raise InvalidRequestError([Problem("request_type", "'callback'", rule, remedy)])
+    if not durable:
+        rule = "a callback is told from a forged one by the record of the purchase"
+        raise InvalidRequestError([Problem("durable", "False", rule, "Leave durable=True.")])
 
 
 def check_destination(destination: Any) -> None:

@@ -50,7 +50,19 @@ def get_provider_info() -> dict[str, Any]:
                         "type": "float",
                         "example": None,
                         "default": "12",
-                    }
+                    },
+                    "callback_base_url": {
+                        "description": (
+                            "Public https address of the api-server, which APIXO calls when a task with "
+                            "request_type='callback' has ended; [api] base_url when empty. The field of "
+                            "the same name in a connection's extra goes before both. What a proxy must let "
+                            "through stands in docs/callbacks.md."
+                        ),
+                        "version_added": "0.1.0",
+                        "type": "string",
+                        "example": "https://airflow.example.com",
+                        "default": "",
+                    },
                 },
             }
         },

@@ -10,6 +10,8 @@ from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from airflow.providers.common.compat.sdk import mask_secret
+
 from airflow_provider_seedream.apixo.errors import (
     AmbiguousSubmitError,
     BalanceError,
@@ -26,12 +28,15 @@ from airflow_provider_seedream.apixo.errors import (
 from airflow_provider_seedream.apixo.journal import UNKNOWN_REQUEST, Intent, Journal, NextStep
 from airflow_provider_seedream.apixo.model import SEEDREAM_4_5
 from airflow_provider_seedream.apixo.records import SUBMISSION_KEY, Submission, result_record
-from airflow_provider_seedream.apixo.request import GenerateRequest
+from airflow_provider_seedream.apixo.request import CALLBACK, GenerateRequest
 from airflow_provider_seedream.apixo.verdict import Verdict, task_failed
+from airflow_provider_seedream.callbacks.address import callback_base_url, callback_url
+from airflow_provider_seedream.callbacks.token import CallbackToken
 from airflow_provider_seedream.hooks.seedream import check_sendable
 from airflow_provider_seedream.journal_store import JournalStore
 from airflow_provider_seedream.links.seedream import offer_gallery
 from airflow_provider_seedream.parameters import money
+from airflow_provider_seedream.ui.addresses import TaskAddress
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -52,6 +57,10 @@ UNKNOWN_PAUSE = 2.0
 ANSWER_PAUSE = 2.0
 """Seconds between two looks for the record of a submission that may still be on its way."""
 
+CALLBACK_SECONDS = 900.0
+"""After a submission, while a callback may still name its task: the vendor gives up a generation after 180 s,
+and repeats a delivery up to 3 times."""
+
 MAX_TOP_UPS = 3
 """How often missing images are bought at most."""
 
@@ -66,6 +75,8 @@ class Terms:
     :param max_cost: USD that the Airflow task may spend in all its tries, as a number or text.
     :param check_balance: whether the key's balance must cover a submission before it is sent.
     :param retryable_codes: normalized failCodes that a retry may help; ``None`` leaves it to the tables.
+    :param calls_airflow: whether APIXO calls Airflow's api-server when a purchase has ended.
+    :param callback_url: the user's own URL that it calls instead.
     """
 
     durable: bool = True
@@ -74,6 +85,8 @@ class Terms:
     max_cost: float | str | None = None
     check_balance: bool = False
     retryable_codes: frozenset[str] | None = None
+    calls_airflow: bool = False
+    callback_url: str | None = None
 
     @property
     def limit(self) -> Decimal | None:
@@ -113,6 +126,7 @@ class Purchases:
         self.resumed = False
         self.verdicts: dict[str, Verdict] = {}
         self.refusal: SeedreamError | None = None
+        self._told: set[str] = set()
 
     @property
     def bought(self) -> tuple[Submission, ...]:
@@ -178,6 +192,7 @@ class Purchases:
         step = self._journal.next_step(fingerprint)
         if step is NextStep.AMBIGUOUS:
             self._wait_for_the_answer()
+            self._learn_from_callback(request)
             step = self._journal.next_step(fingerprint)
         if step is NextStep.CARRY_ON:
             return self._find_alive(request)
@@ -240,7 +255,7 @@ class Purchases:
                 self._hook.log.warning("%s", error)
                 return error.seedream_task_id
             if self._terms.on_ambiguous_submit == "fail":
-                raise
+                raise self._with_hope(error) from None
             self._write_off(error)
         try:
             return self._post(request)
@@ -249,6 +264,7 @@ class Purchases:
             raise
 
     def _post(self, request: GenerateRequest) -> str:
+        request, digest = self._addressed(request)
         charge = request.max_cost(self._hook.account.price_per_image)
         self._check_budget(charge)
         balance = self._balance_before(charge)
@@ -260,7 +276,9 @@ class Purchases:
             request.model,
             charge,
         )
-        intent = Intent(fingerprint=request.fingerprint, at=time.time(), charge=charge, balance=balance)
+        intent = Intent(
+            fingerprint=request.fingerprint, at=time.time(), charge=charge, balance=balance, callback=digest
+        )
         journal = self._journal.intending(intent)
         self._store.save(journal)
         self._journal = journal
@@ -271,9 +289,32 @@ class Purchases:
             self._store.save_if_possible(self._journal)
             raise
 
+    def _addressed(self, request: GenerateRequest) -> tuple[GenerateRequest, str | None]:
+        """The request with the URL that APIXO calls; the digest in it, where that is Airflow's."""
+        url, digest = self._terms.callback_url, None
+        if self._calls_airflow:
+            base = callback_base_url(self._hook.account, self._hook.seedream_conn_id)
+            ti = self._ti
+            token = CallbackToken.for_purchase(TaskAddress(ti.dag_id, ti.run_id, ti.task_id, ti.map_index))
+            # APIXO's answer may quote the address.
+            mask_secret(token.nonce)
+            url, digest = callback_url(base, token), token.digest
+        if url is None:
+            return request, None
+        return replace(request, request_type=CALLBACK, callback_url=url), digest
+
+    @property
+    def _calls_airflow(self) -> bool:
+        """Whether a callback can be told from a forged one; a worker may be older than the DAG processor."""
+        return self._terms.calls_airflow and self._store.survives_retries
+
     def _record(self, request: GenerateRequest, task_id: str) -> None:
         price = self._hook.account.price_per_image
-        submission = Submission.of(request, task_id, price_per_image=price, now=time.time())
+        intent = self._journal.intent
+        submission = replace(
+            Submission.of(request, task_id, price_per_image=price, now=time.time()),
+            callback=intent.callback if intent else None,
+        )
         # Logged first: if the record cannot be kept, the log still has the taskId.
         self._hook.log.info("APIXO accepted task %s and pre-charged %s USD.", task_id, submission.charged)
         self._journal = self._journal.bought(submission)
@@ -326,6 +367,20 @@ class Purchases:
     def _may_be_on_its_way(self, intent: Intent) -> bool:
         return time.time() < intent.at + self._hook.account.request_timeout
 
+    def _learn_from_callback(self, request: GenerateRequest) -> None:
+        """Take what a callback says for the lost answer, once APIXO has confirmed that the task is ours."""
+        intent = self._journal.intent
+        note = self._store.note(intent.callback) if intent and intent.callback else None
+        if note is None:
+            return
+        try:
+            status = self._hook.get_status(note.seedream_task_id, request.model)
+        except LookFailedError as error:
+            self._hook.log.warning("A callback named task %r: %s", note.seedream_task_id, error)
+            return
+        self._hook.log.info("The answer to the submission was lost; a callback has told it.")
+        self._record(self.as_sent(request), status.task_id)
+
     def _settle_intent(self) -> None:
         """Decide about a submission of an earlier try whose answer nobody recorded."""
         intent = self._journal.intent
@@ -337,8 +392,15 @@ class Purchases:
             self._hook.glance_at_balance(),
         )
         if self._terms.on_ambiguous_submit == "fail":
-            raise error
+            raise self._with_hope(error)
         self._write_off(error)
+
+    def _with_hope(self, error: AmbiguousSubmitError) -> AmbiguousSubmitError:
+        """The error, which a retry can help as long as a callback may still name the task."""
+        intent = self._journal.intent
+        if intent and intent.callback and time.time() < intent.at + CALLBACK_SECONDS:
+            error.callback_may_tell = error.retry_helps = True
+        return error
 
     def _write_off(self, error: AmbiguousSubmitError) -> None:
         self._hook.log.warning("%s Submitting again, since on_ambiguous_submit is 'resubmit'.", error)
@@ -440,12 +502,34 @@ class Purchases:
             Submission(seedream_task_id=one, price_per_image=price, requested=requested) for one in task_ids
         ]
 
+    # --- what callbacks have told --------------------------------------------------------------------
+
+    def look_at_delivered(self) -> None:
+        """Look at those purchases whose callback has come; what it says is only a hint."""
+        for one in self._unfinished:
+            if one.callback is None or self._store.note(one.callback) is None:
+                continue
+            self._told.add(one.callback)
+            try:
+                self._remember(self._hook.get_status(one.seedream_task_id, one.model))
+            except LookFailedError as error:
+                self._hook.log.warning("%s Waiting on.", error)
+
+    @property
+    def awaits_callback(self) -> bool:
+        """Whether a callback is still to come for everything that is waited for."""
+        return all(one.callback is not None and one.callback not in self._told for one in self._unfinished)
+
     # --- what came of it -----------------------------------------------------------------------------
 
     @property
     def pending(self) -> bool:
         """Whether a purchase has no verdict yet."""
-        return any(one.seedream_task_id not in self.verdicts for one in self.bought)
+        return bool(self._unfinished)
+
+    @property
+    def _unfinished(self) -> list[Submission]:
+        return [one for one in self.bought if one.seedream_task_id not in self.verdicts]
 
     @property
     def looks(self) -> int:

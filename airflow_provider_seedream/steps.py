@@ -15,6 +15,7 @@ from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, Pace
 from airflow_provider_seedream.apixo.records import SUBMISSION_KEY, Submission, result_record
 from airflow_provider_seedream.apixo.task import TaskStatus
 from airflow_provider_seedream.apixo.verdict import Verdict, task_failed
+from airflow_provider_seedream.callbacks.delivery import NOTE_XCOM_KEY
 from airflow_provider_seedream.metrics import count
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ BACKSTOP_SECONDS = 120
 EXECUTION_MARGIN_SECONDS = 5.0
 """Our wait ends this much before ``execution_timeout``, or a tenth of it where that is less."""
 
+CALLED_POLL_SECONDS = 60.0
+"""Between two looks while a callback is awaited: they find only those tasks whose callback was lost."""
+
 DEFAULT_MIN_DEFERRAL_SECONDS = 12.0
 """Airflow's supervisor may notice the worker's exit 5 s late (``[workers] min_heartbeat_interval``), and a
 scheduler under load was seen to need another 3 s (Airflow 3.3.2)."""
@@ -43,17 +47,17 @@ def recorded_submission(context: Context, pushed_by: str, seedream_task_id: str)
     :param pushed_by: ``task_id`` of the Airflow task; looked up at the same map index, then unmapped, then at
         all map indexes, since lists get reordered.
     """
-    for record in _pushed_records(context, pushed_by):
+    for record in _pushed_records(context, pushed_by, SUBMISSION_KEY):
         if isinstance(record, Mapping) and record.get("seedream_task_id") == seedream_task_id:
             return Submission.from_json(record)
     return None
 
 
-def _pushed_records(context: Context, pushed_by: str) -> Iterator[Any]:
+def _pushed_records(context: Context, pushed_by: str, key: str) -> Iterator[Any]:
     ti = context["ti"]
     for map_index in dict.fromkeys((ti.map_index, -1)):
-        yield ti.xcom_pull(task_ids=pushed_by, key=SUBMISSION_KEY, map_indexes=map_index)
-    everywhere = ti.xcom_pull(task_ids=pushed_by, key=SUBMISSION_KEY)
+        yield ti.xcom_pull(task_ids=pushed_by, key=key, map_indexes=map_index)
+    everywhere = ti.xcom_pull(task_ids=pushed_by, key=key)
     yield from everywhere if isinstance(everywhere, list) else [everywhere]
 
 
@@ -77,13 +81,28 @@ def find_submission(context: Context, operator: BaseOperator, seedream_task_id: 
     return None
 
 
-def paced(submission: Submission, first_poll: float | None, poll_interval: float | None) -> Pace:
-    """The model's pace, with the user's own seconds where given."""
+def has_delivered(context: Context, operator: BaseOperator, digest: str) -> bool:
+    """Whether the callback with this digest has come; one of an operator's upstream tasks has bought."""
+    for task_id in sorted(operator.upstream_task_ids):
+        for record in _pushed_records(context, task_id, NOTE_XCOM_KEY):
+            if isinstance(record, Mapping) and record.get("digest") == digest:
+                return True
+    return False
+
+
+def paced(
+    submission: Submission, first_poll: float | None, poll_interval: float | None, *, called: bool = False
+) -> Pace:
+    """The model's pace, with the user's own seconds where given.
+
+    :param called: whether a callback is awaited.
+    """
     pace = submission.pace
+    interval = CALLED_POLL_SECONDS if called and poll_interval is None else poll_interval
     if first_poll is not None:
         pace = replace(pace, first_look=first_poll)
-    if poll_interval is not None:
-        pace = replace(pace, interval_low=poll_interval, interval_high=poll_interval)
+    if interval is not None:
+        pace = replace(pace, interval_low=interval, interval_high=interval)
     return pace
 
 
@@ -126,17 +145,27 @@ def _started_at(context: Context) -> float:
 
 
 def defer_until_finished(
-    operator: BaseOperator, submissions: Sequence[Submission], pace: Pace, *, deadline: float, conn_id: str
+    operator: BaseOperator,
+    submissions: Sequence[Submission],
+    pace: Pace,
+    *,
+    deadline: float,
+    conn_id: str,
+    next_look: float | None = None,
+    called: bool = False,
 ) -> NoReturn:
-    """Free the worker slot; ``operator.execute_complete`` is called with the trigger's event.
+    """Free the worker slot; ``execute_complete`` is called with the trigger's event, or by a callback.
 
     :param submissions: of one model; the pace is that of the last, which is the youngest.
+    :param next_look: epoch seconds of the trigger's first look, where the worker has looked already.
+    :param called: whether a callback is awaited.
     """
     # airflow.triggers costs some 80 ms to import, which every parsing of a DAG would pay.
     from airflow_provider_seedream.triggers.seedream import SeedreamTaskTrigger
 
     now = time.time()
     dwell = min_deferral_seconds()
+    created_at = submissions[-1].submitted_at if next_look is None else next_look - pace.first_look
     operator.defer(
         trigger=SeedreamTaskTrigger(
             seedream_task_ids=[submission.seedream_task_id for submission in submissions],
@@ -144,8 +173,9 @@ def defer_until_finished(
             first_look=pace.first_look,
             interval_low=pace.interval_low,
             interval_high=pace.interval_high,
-            created_at=submissions[-1].submitted_at,
+            created_at=created_at,
             not_before=now + dwell,
+            called=called,
             model=submissions[-1].model,
             seedream_conn_id=conn_id,
         ),

@@ -25,6 +25,7 @@ class Account:
     :param price_per_image: USD.
     :param provider: routing for requests that name none.
     :param request_timeout: seconds that one HTTP request may take in total, from connect to the last byte.
+    :param callback_base_url: where the API reaches Airflow's api-server; Airflow's settings if ``None``.
     """
 
     api_key: str = field(repr=False)
@@ -32,6 +33,7 @@ class Account:
     price_per_image: Decimal = SEEDREAM_4_5.price_per_image
     provider: str | None = None
     request_timeout: float = DEFAULT_REQUEST_TIMEOUT
+    callback_base_url: str | None = None
 
     @property
     def is_local(self) -> bool:

@@ -242,6 +242,8 @@ class AmbiguousSubmitError(ChargedError):
     :param before: USD on the key before the submission, where it could be read.
     :param after: USD on the key afterwards, where it could be read.
     :param seedream_task_id: the task that the answer names all the same, if it does.
+
+    ``callback_may_tell`` is set where a retry may find what became of it in a callback.
     """
 
     def __init__(
@@ -255,6 +257,7 @@ class AmbiguousSubmitError(ChargedError):
         self.before = before
         self.after = after
         self.seedream_task_id = seedream_task_id
+        self.callback_may_tell = False
         cause = Cause(
             Kind.AMBIGUOUS,
             "The answer to the submission was lost",

@@ -61,6 +61,13 @@ def what_remains(task_id: str, status: TaskStatus | None, problem: str) -> str:
     return f"Task {task_id} is {state}. {billed} {collect}"
 
 
+def what_goes_on(task_id: str) -> str:
+    """What becomes of a task whose wait was ended by a callback or by a user; it is not known by which."""
+    ended = "by a callback, after which the worker goes on below, or by a user"
+    unknown = what_remains(task_id, None, "nobody has looked")
+    return f"{ended}. If it was a user: {unknown}"
+
+
 def _charged(error: SeedreamError, bought: Sequence[Submission], perhaps: Decimal | None) -> str:
     lost = f"perhaps {perhaps} USD for a submission whose answer was lost" if perhaps else ""
     if isinstance(error, TaskFailedError):
@@ -81,6 +88,8 @@ def _retry(
         return f"none, {_why_none(error, bought, record_lasts)}."
     if isinstance(error, RecordError):
         return "reads the record again, and then carries on or buys."
+    if isinstance(error, AmbiguousSubmitError) and error.callback_may_tell:
+        return "buys nothing: it carries on if a callback has told the taskId by then."
     if isinstance(error, AmbiguousSubmitError):
         return "submits again, since on_ambiguous_submit is 'resubmit'."
     if bought and not isinstance(error, TaskFailedError):

@@ -25,6 +25,9 @@ MAX_BACKOFF = 60.0
 MIN_PAUSE = 0.1
 """Shortest pause in seconds after a look that failed."""
 
+MAX_SPREAD = 2.5
+"""Most seconds by which first looks are spread."""
+
 _MAX_SLOWDOWN = 4
 
 
@@ -83,7 +86,7 @@ class Watch:
         """
         due = now if created_at is None else max(now, created_at + pace.first_look)
         # Many tasks are created at once; what is overdue is not put off once more.
-        spread = uniform(0, pace.interval_low / 2) if due > now else 0.0
+        spread = uniform(0, min(pace.interval_low / 2, MAX_SPREAD)) if due > now else 0.0
         return cls(
             task_id=task_id, pace=pace, deadline=deadline, next_look=min(due + spread, max(deadline, now))
         )

@@ -100,10 +100,14 @@ def _filled_in(conn: ConnectionLike) -> dict[str, Any]:
     extra = _extra(conn)
     values = {field: extra.get(field.name) for field in EXTRA_FIELDS}
     return {
-        field.name: _choice(conn, field, value) if field.choices else _amount(conn, field, value)
-        for field, value in values.items()
-        if value not in (None, "")
+        field.name: _value(conn, field, value) for field, value in values.items() if value not in (None, "")
     }
+
+
+def _value(conn: ConnectionLike, field: ExtraField, value: object) -> Any:
+    if field.choices:
+        return _choice(conn, field, value)
+    return _text(conn, field, value) if field.is_text else _amount(conn, field, value)
 
 
 def _amount(conn: ConnectionLike, field: ExtraField, value: object) -> Any:
@@ -123,3 +127,9 @@ def _choice(conn: ConnectionLike, field: ExtraField, value: object) -> str:
         remedy = f"Choose one of {', '.join(field.choices)}."
         raise _problem(conn, f"its {field.name} is {value!r}", remedy)
     return str(value)
+
+
+def _text(conn: ConnectionLike, field: ExtraField, value: object) -> str:
+    if not isinstance(value, str):
+        raise _problem(conn, f"its {field.name} is {value!r}", "It must be text.")
+    return value.strip()

@@ -22,7 +22,8 @@ class ExtraField:
     :param name: in the extra, and of the field of :class:`~.account.Account` that it sets.
     :param meaning: what it is for, in a sentence without its full stop.
     :param when_empty: in words, where the default itself says too little.
-    :param choices: the values that it may have; any positive number if empty.
+    :param choices: the values that it may have; any if empty.
+    :param is_text: it holds text, and no positive number, where it has no choices.
     """
 
     name: str
@@ -30,6 +31,7 @@ class ExtraField:
     meaning: str
     when_empty: str | None = None
     choices: tuple[str, ...] = ()
+    is_text: bool = False
 
     @property
     def default(self) -> Any:
@@ -52,6 +54,13 @@ EXTRA_FIELDS = (
         choices=PROVIDERS,
     ),
     ExtraField("request_timeout", "Request timeout (seconds)", "How long one HTTP request may take in total"),
+    ExtraField(
+        "callback_base_url",
+        "Callback base URL",
+        "Public https address of Airflow, which APIXO calls when a task in callback mode has ended",
+        when_empty="Airflow's own settings",
+        is_text=True,
+    ),
 )
 
 

@@ -18,6 +18,8 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_seedream.apixo.errors import InvalidRequestError, Problem, TooFewImagesError
 from airflow_provider_seedream.apixo.model import DEFAULT_GENERATION_TIMEOUT, DEFAULT_MODEL, SEEDREAM_4_5
 from airflow_provider_seedream.apixo.request import (
+    ASYNC,
+    CALLBACK,
     GenerateRequest,
     find_problems,
     read_rendered,
@@ -28,6 +30,7 @@ from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
 from airflow_provider_seedream.hooks.mixin import UsesSeedreamHook
 from airflow_provider_seedream.links.seedream import SeedreamGalleryLink, SeedreamResultLink
 from airflow_provider_seedream.parameters import (
+    check_callbacks_possible,
     check_destination,
     check_filename,
     check_task_id,
@@ -50,10 +53,8 @@ if TYPE_CHECKING:
     from airflow_provider_seedream.purchasing import Purchases, Terms
     from airflow_provider_seedream.saving import Target
 
-# Delivery by callback is no parameter of these operators.
-_REQUEST_FIELDS = tuple(
-    name for name in GenerateRequest.__slots__ if name not in ("request_type", "callback_url")
-)
+# How a result is delivered decides what Airflow must have, so it is known when the DAG is parsed.
+_TEMPLATED_FIELDS = tuple(name for name in GenerateRequest.__slots__ if name != "request_type")
 MOST_IMAGES = SEEDREAM_4_5.images_per_task.high
 _PROMPT_FILES = (".txt", ".md", ".prompt", ".j2", ".jinja2")
 
@@ -82,9 +83,13 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
         the task; ``resubmit`` submits again, at once and in every retry, and may pay twice.
     :param max_cost: USD that this task may spend in all its tries; refused before the submission. (templated)
     :param check_balance: refuse the submission unless the key's balance covers its pre-charge.
+    :param request_type: ``async``: the result is looked for. ``callback``: APIXO calls Airflow's api-server
+        (Airflow 3.3+, see ``docs/callbacks.md``), which resumes the task that waits, and looks are few.
+    :param callback_url: only with ``callback``: APIXO calls this public https URL in place of Airflow, which
+        looks as with ``async``. (templated)
     """
 
-    template_fields: Sequence[str] = (*_REQUEST_FIELDS, "max_cost", "seedream_conn_id")
+    template_fields: Sequence[str] = (*_TEMPLATED_FIELDS, "max_cost", "seedream_conn_id")
     template_ext: Sequence[str] = _PROMPT_FILES
     ui_color = "#dfe9f5"
     _purchases: Purchases | None = None
@@ -106,6 +111,8 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
         on_ambiguous_submit: str = "fail",
         max_cost: float | str | None = None,
         check_balance: bool = False,
+        request_type: str = ASYNC,
+        callback_url: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -123,6 +130,10 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
         self.on_ambiguous_submit = on_ambiguous_submit
         self.max_cost = max_cost
         self.check_balance = check_balance
+        self.request_type = request_type
+        self.callback_url = callback_url
+        # Decided here: a template that renders to nothing must not turn into a call of Airflow.
+        self._calls_airflow = request_type == CALLBACK and callback_url is None
         self._has_budget = max_cost is not None
         fields = self._request_fields()
         self._templated_fields = frozenset(
@@ -132,6 +143,8 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
             if problems := list(find_problems(fields, self._templated_fields)):
                 raise InvalidRequestError(problems)
             choice("on_ambiguous_submit", on_ambiguous_submit, ("fail", "resubmit"))
+            if self._calls_airflow:
+                check_callbacks_possible(durable=durable)
             if not is_templated(max_cost):
                 money("max_cost", max_cost)
 
@@ -141,7 +154,9 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
             self._purchases.report_kill()
 
     def _request_fields(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _REQUEST_FIELDS}
+        # The address at which Airflow is called is made right before the submission, and never kept here.
+        request_type = ASYNC if self._calls_airflow else self.request_type
+        return {name: getattr(self, name) for name in _TEMPLATED_FIELDS} | {"request_type": request_type}
 
     def _request(self) -> GenerateRequest:
         """The rendered, validated request; what it may cost becomes the first line of the task's log."""
@@ -172,6 +187,8 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
             has_budget=self._has_budget,
             max_cost=self.max_cost,
             check_balance=self.check_balance,
+            calls_airflow=self._calls_airflow,
+            callback_url=self.callback_url,
         )
 
 
@@ -348,8 +365,11 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
     :param generation_timeout: seconds to wait for the result.
     :param first_poll: seconds from the submission to the first look; ``None`` follows the model
         (2K: 20, 4K: 30).
-    :param poll_interval: seconds between two looks; ``None`` follows the model (2K: 3-5, 4K: 5).
+    :param poll_interval: seconds between two looks; ``None`` follows the model (2K: 3-5, 4K: 5), or is 60
+        while a callback to Airflow is awaited.
     :param deferrable: wait in the triggerer; ``False`` waits in the worker.
+    :param wait_for_completion: ``False`` ends right after the submission and returns ``submission``; only
+        with a ``callback_url`` of your own, where the result goes, and without a destination.
     :param min_images: fewer delivered images than this fail the task; those that came are saved.
     :param on_partial: where images are missing, ``accept`` what came, or ``top_up``: buy just the missing
         ones, within ``max_cost``, at most three times. A connected set (``auto``) is never topped up.
@@ -379,6 +399,7 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
         first_poll: float | timedelta | None = None,
         poll_interval: float | timedelta | None = None,
         deferrable: bool = True,
+        wait_for_completion: bool = True,
         min_images: int = 1,
         on_partial: str = "accept",
         if_exists: str = "replace",
@@ -390,6 +411,7 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
         self.storage_conn_id = storage_conn_id
         self.filename = filename
         self.deferrable = deferrable
+        self.wait_for_completion = wait_for_completion
         self.min_images = min_images
         self.on_partial = on_partial
         self.if_exists = if_exists
@@ -402,12 +424,29 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
             self.poll_interval = optional_seconds("poll_interval", poll_interval)
             if self._saves:
                 check_destination(destination)
+            self._check_wait()
             choice("on_partial", on_partial, ("accept", "top_up"))
             choice("if_exists", if_exists, ("replace", "reuse", "fail") if self._saves else ("replace",))
             fail_codes("retryable_fail_codes", retryable_fail_codes)
             counted = "max_images" not in self._templated_fields
             count_of_images("min_images", min_images, self.max_images if counted else MOST_IMAGES)
             check_filename(filename, self.max_images if self._saves and counted else None)
+
+    def _check_wait(self) -> None:
+        if self._calls_airflow and not self.deferrable:
+            rule = "only a deferred task can be resumed by a callback"
+            remedy = "Leave deferrable=True, or use request_type='async'."
+            raise InvalidRequestError([Problem("deferrable", "False", rule, remedy)])
+        if self.wait_for_completion:
+            return
+        if self.callback_url is None:
+            rule = "nobody would learn of the result"
+            remedy = "Give callback_url with request_type='callback', or use SeedreamSubmitOperator."
+            raise InvalidRequestError([Problem("wait_for_completion", "False", rule, remedy)])
+        if self._saves:
+            rule = "there are no images yet when a task does not wait for them"
+            remedy = "Leave the destination out, or wait_for_completion=True."
+            raise InvalidRequestError([Problem("destination", shown(str(self.destination)), rule, remedy)])
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check everything that is free, submit unless an earlier try did, and wait."""
@@ -424,13 +463,18 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
                 if target and (saved := self._look_at(target, purchases.as_sent(request), context)):
                     return saved
                 purchases.buy(request)
+            if not self.wait_for_completion:
+                return purchases.bought[0].to_json()
             return self._proceed(context, purchases)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Resume with the trigger's event: conclude and save."""
+        """Resume with the trigger's event, or by a callback: conclude and save."""
+        from airflow_provider_seedream.callbacks import waiting
+
         with self._buying(context) as purchases:
             purchases.resume(event)
-            return self._proceed(context, purchases)
+            resumption = waiting.read_resumption(event, self.log)
+            return self._proceed(context, purchases, deadline=resumption.deadline if resumption else None)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; where the trigger was lost, what is left of the wait is waited for here."""
@@ -455,12 +499,18 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
             retryable_codes=fail_codes("retryable_fail_codes", self.retryable_fail_codes),
         )
 
-    def _proceed(self, context: Context, purchases: Purchases) -> dict[str, Any]:
-        """Wait for what was bought, save it, and buy what is missing, until nothing is left to do."""
+    def _proceed(
+        self, context: Context, purchases: Purchases, deadline: float | None = None
+    ) -> dict[str, Any]:
+        """Wait for what was bought, save it, and buy what is missing, until nothing is left to do.
+
+        :param deadline: epoch seconds at which a wait ends that had begun before.
+        """
         from airflow_provider_seedream.metrics import count
 
+        purchases.look_at_delivered()
         if purchases.pending:
-            purchases.verdicts |= self._wait(context, purchases)
+            purchases.verdicts |= self._wait(context, purchases, deadline)
         result = purchases.result()
         if self._saves:
             # Before a top-up, so that whatever becomes of that, these are kept.
@@ -487,15 +537,22 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
             self.log.warning("%.0f s are left, which is too little for a top-up.", max(0.0, left))
         return left > pace.first_look
 
-    def _wait(self, context: Context, purchases: Purchases) -> dict[str, Verdict]:
+    def _wait(self, context: Context, purchases: Purchases, deadline: float | None) -> dict[str, Verdict]:
         from airflow_provider_seedream import steps
 
         purchases.keep_record()
-        deadline = steps.wait_until(context, self, self.generation_timeout)
-        pace = steps.paced(purchases.bought[-1], self.first_poll, self.poll_interval)
+        if deadline is None:
+            deadline = steps.wait_until(context, self, self.generation_timeout)
+        called = purchases.awaits_callback
+        pace = steps.paced(purchases.bought[-1], self.first_poll, self.poll_interval, called=called)
         if self.deferrable:
             steps.defer_until_finished(
-                self, purchases.bought, pace, deadline=deadline, conn_id=self.seedream_conn_id
+                self,
+                purchases.bought,
+                pace,
+                deadline=deadline,
+                conn_id=self.seedream_conn_id,
+                called=called,
             )
         return steps.wait(self.hook, purchases.bought, pace, deadline=deadline)
 

@@ -59,7 +59,8 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
     :param timeout: seconds that this sensor waits in total, in every mode.
     :param first_poll: seconds from the task's creation to the first look; ``None`` follows the model
         (2K: 20, 4K: 30).
-    :param poke_interval: seconds between two looks; ``None`` follows the model (2K: 3-5, 4K: 5).
+    :param poke_interval: seconds between two looks; ``None`` follows the model (2K: 3-5, 4K: 5), or is 60
+        while a deferred sensor awaits a callback to Airflow.
     :param deferrable: wait in the triggerer; by default Airflow's ``[operators] default_deferrable``.
     :raises TaskFailedError: the generation failed and a retry may help; otherwise the task fails at once.
     :raises DeadlineError: the timeout passed; the task may still finish.
@@ -112,23 +113,18 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
                 # Our deadline tells what happened and what it cost; Airflow's is left as the backstop.
                 self.timeout = self._give_up_after + steps.BACKSTOP_SECONDS
                 return super().execute(context)
-            submission = self._submission(context)
-            watch = self._start_watch(submission, steps.wait_until(context, self, self._give_up_after))
-            if watch.next_look <= time.time():
-                # What is already finished is delivered without deferring.
-                self.hook.look(watch, submission.model)
-            if watch.outcome is not None:
-                return self._concluded(submission, watch)
-            return steps.defer_until_finished(
-                self, [submission], watch.pace, deadline=watch.deadline, conn_id=self.seedream_conn_id
-            )
+            return self._defer(context, deadline=steps.wait_until(context, self, self._give_up_after))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Resume with the trigger's event."""
+        """Resume with the trigger's event, or by a callback."""
         from airflow_provider_seedream import steps
         from airflow_provider_seedream.apixo.verdict import Verdict
+        from airflow_provider_seedream.callbacks import waiting
 
         with self._failures_explained():
+            if resumption := waiting.read_resumption(event, self.log):
+                deadline = resumption.deadline or steps.rest_of_wait(context, self, self._give_up_after)
+                return self._defer(context, deadline=deadline, delivered=True)
             submission = self._submission(context)
             _, verdicts = Verdict.read_event(event)
             verdict = verdicts.get(submission.seedream_task_id) or self._wait_here(submission, context)
@@ -149,6 +145,8 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         """Look once, if a look is due; sets ``poke_interval`` to the time until the next one."""
         if self._poked is None:
             submission = self._submission(context)
+            if submission.callback:
+                self.log.info("No callback resumes a sensor that is not deferrable, so it looks as usual.")
             deadline = self._started_at(context) + self._give_up_after
             self._poked = submission, self._start_watch(submission, deadline)
         submission, watch = self._poked
@@ -158,6 +156,37 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
             return PokeReturnValue(True, self._concluded(submission, watch))
         self.poke_interval = max(0.0, watch.next_look - time.time())
         return False
+
+    def _defer(self, context: Context, *, deadline: float, delivered: bool = False) -> dict[str, Any]:
+        """Free the worker slot, unless the task is known to have ended.
+
+        :param deadline: epoch seconds at which the wait ends.
+        :param delivered: whether a callback has come, whose word is not taken for it.
+        """
+        from airflow_provider_seedream import steps
+        from airflow_provider_seedream.callbacks import waiting
+
+        submission = self._submission(context)
+        digest = submission.callback or ""
+        # In this order: a callback that comes later finds the sensor, one that came before is found by it.
+        registered = bool(digest) and waiting.register(context, digest, self.log)
+        delivered = delivered or (registered and steps.has_delivered(context, self, digest))
+        called = registered and not delivered
+        watch = self._start_watch(submission, deadline, called=called)
+        if delivered or watch.next_look <= time.time():
+            # What is already finished is delivered without deferring.
+            self.hook.look(watch, submission.model)
+        if watch.outcome is not None:
+            return self._concluded(submission, watch)
+        return steps.defer_until_finished(
+            self,
+            [submission],
+            watch.pace,
+            deadline=watch.deadline,
+            conn_id=self.seedream_conn_id,
+            next_look=watch.next_look if watch.looks else None,
+            called=called,
+        )
 
     def _wait_here(self, submission: Submission, context: Context) -> Verdict:
         """Wait in the worker for what is left of this try's time."""
@@ -187,12 +216,12 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         if problems := list(find_problems({name: getattr(self, name) for name in _MODEL_FIELDS}, unknown)):
             raise InvalidRequestError(problems)
 
-    def _start_watch(self, submission: Submission, deadline: float) -> Watch:
+    def _start_watch(self, submission: Submission, deadline: float, *, called: bool = False) -> Watch:
         from airflow_provider_seedream import steps
 
         return self.hook.start_watch(
             submission.seedream_task_id,
-            steps.paced(submission, self.first_poll, self.poll_interval),
+            steps.paced(submission, self.first_poll, self.poll_interval, called=called),
             created_at=submission.submitted_at,
             deadline=deadline,
         )

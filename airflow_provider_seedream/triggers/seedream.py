@@ -11,7 +11,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_seedream.apixo.errors import ConnectionConfigError, Kind, SeedreamError
-from airflow_provider_seedream.apixo.last_words import what_remains
+from airflow_provider_seedream.apixo.last_words import what_goes_on, what_remains
 from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, Pace
 from airflow_provider_seedream.apixo.pace import MIN_PAUSE, Watch, backoff
 from airflow_provider_seedream.apixo.verdict import Verdict
@@ -39,6 +39,7 @@ class SeedreamTaskTrigger(BaseTrigger):
     :param deadline: epoch seconds at which the wait ends.
     :param not_before: epoch seconds before which no event is sent, because Airflow's scheduler fails a
         task that resumes before it has seen the task defer.
+    :param called: whether a callback is awaited, which ends the deferral in place of this trigger's event.
     :param newer: arguments that only a later release knows: after a rollback, what that one stored must
         still be waited for.
     """
@@ -55,6 +56,7 @@ class SeedreamTaskTrigger(BaseTrigger):
         not_before: float = 0.0,
         model: str = DEFAULT_MODEL,
         seedream_conn_id: str = DEFAULT_CONN_ID,
+        called: bool = False,
         **newer: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -65,6 +67,7 @@ class SeedreamTaskTrigger(BaseTrigger):
         self.not_before = not_before
         self.model = model
         self.seedream_conn_id = seedream_conn_id
+        self.called = called
         self._ignored = sorted(newer)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -81,6 +84,7 @@ class SeedreamTaskTrigger(BaseTrigger):
                 "not_before": self.not_before,
                 "model": self.model,
                 "seedream_conn_id": self.seedream_conn_id,
+                "called": self.called,
             },
         )
 
@@ -100,7 +104,12 @@ class SeedreamTaskTrigger(BaseTrigger):
 
         Airflow (3.3+) calls this when a user marks or clears the deferred task, but also when the task was
         resumed by another way than this trigger's event, so nothing is concluded here and nothing undone.
+        Where that may have been a callback, it is not looked at either: the worker is just about to do so.
         """
+        if self.called:
+            for task_id in self.seedream_task_ids:
+                self.log.info("Waiting in the triggerer ends: %s", what_goes_on(task_id))
+            return
         for words in await asyncio.gather(*map(self._last_words, self.seedream_task_ids)):
             self.log.warning("The wait was ended from outside. %s", words)
 
