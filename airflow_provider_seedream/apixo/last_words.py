@@ -62,10 +62,12 @@ def what_remains(task_id: str, status: TaskStatus | None, problem: str) -> str:
 
 
 def what_goes_on(task_id: str) -> str:
-    """What becomes of a task whose wait was ended by a callback or by a user; it is not known by which."""
-    ended = "by a callback, after which the worker goes on below, or by a user"
-    unknown = what_remains(task_id, None, "nobody has looked")
-    return f"{ended}. If it was a user: {unknown}"
+    """What becomes of a task whose wait was ended by a callback or by a user, nobody knows by which."""
+    return (
+        "The wait in the triggerer has ended: a callback resumes the task, or a user has ended it. "
+        f"In that case task {task_id} goes on at APIXO: it cannot be cancelled, and is billed when it "
+        f"delivers. {_at_no_cost([task_id])}"
+    )
 
 
 def _charged(error: SeedreamError, bought: Sequence[Submission], perhaps: Decimal | None) -> str:

@@ -108,7 +108,7 @@ class SeedreamTaskTrigger(BaseTrigger):
         """
         if self.called:
             for task_id in self.seedream_task_ids:
-                self.log.info("Waiting in the triggerer ends: %s", what_goes_on(task_id))
+                self.log.info("%s", what_goes_on(task_id))
             return
         for words in await asyncio.gather(*map(self._last_words, self.seedream_task_ids)):
             self.log.warning("The wait was ended from outside. %s", words)

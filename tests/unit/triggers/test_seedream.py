@@ -273,6 +273,16 @@ class TestEndedFromOutside:
         assert "Task t1 is in a state that could not be read" in words
         assert "nobody" in words
 
+    async def test_where_it_may_have_been_a_callback_the_look_is_left_to_the_worker(
+        self, connected: Apixo, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        task_ids = await submit(count=2)
+        await trigger(task_ids, called=True).on_kill()
+        said = capsys.readouterr().out
+        assert all(f"task {task_id} goes on at APIXO: it cannot be cancelled" in said for task_id in task_ids)
+        assert "warning" not in said
+        assert [task["polls"] for task in connected.tasks()] == [0, 0]
+
     def test_ends_before_airflow_loses_patience(self) -> None:
         assert conf.getint("triggerer", "on_kill_timeout", fallback=30) > LAST_LOOK_SECONDS
 

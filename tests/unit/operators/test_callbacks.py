@@ -1,0 +1,342 @@
+"""Callback mode on the worker: what is sent and recorded, and how a task that was called goes on."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from airflow.sdk import BaseOperator
+
+from airflow_provider_seedream import parameters
+from airflow_provider_seedream.apixo.errors import AmbiguousSubmitError, InvalidRequestError
+from airflow_provider_seedream.callbacks.delivery import Note, note_key
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.journal_store import KEY
+from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator, SeedreamSubmitOperator
+from airflow_provider_seedream.purchasing import Purchases
+from tests.unit.airflow_tries import TaskTries
+from tests.unit.api_server import ApiServer, api_server, resumption
+from tests.unit.conftest import Apixo, Connect
+
+LONG = "a fox [[seconds:100000]]"
+"""Is not finished before the test."""
+
+
+@pytest.fixture(autouse=True)
+def quick(connected: Apixo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__SEEDREAM__MIN_DEFERRAL_SECONDS", "0")
+    monkeypatch.setattr(Purchases, "_may_be_on_its_way", lambda self, intent: False)
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
+    """Where APIXO reaches Airflow."""
+    with api_server() as server:
+        monkeypatch.setenv("AIRFLOW__SEEDREAM__CALLBACK_BASE_URL", f"{server.base_url}/airflow/")
+        yield server
+
+
+def generate(**fixed: Any) -> TaskTries:
+    def make(**changes: Any) -> SeedreamGenerateOperator:
+        return SeedreamGenerateOperator(
+            **{"task_id": "generate", "prompt": "a fox", "request_type": "callback", **fixed, **changes}
+        )
+
+    return TaskTries(make)
+
+
+def deferral(outcome: Any) -> dict[str, Any]:
+    """The arguments of the trigger on which a task has deferred."""
+    assert isinstance(outcome, TaskDeferred), outcome
+    return dict(outcome.trigger.serialize()[1])
+
+
+def lose_the_answer(apixo: Apixo) -> None:
+    """The submission is accepted, and its answer is lost."""
+    apixo.fault("/generateTask", drop="after")
+
+
+class TestWhatIsSent:
+    def test_a_callback_to_airflow_with_a_token_that_names_the_task(self, called: ApiServer) -> None:
+        generate().run_until_deferral()
+        heard = called.wait_for()
+        task = heard.token.task
+        assert heard.path.startswith("/airflow/seedream/callback/")
+        assert (task.dag_id, task.run_id, task.task_id, task.map_index) == ("d", "r", "generate", -1)
+
+    def test_the_digest_is_recorded_before_the_submission(self, called: ApiServer, connected: Apixo) -> None:
+        tries = generate()
+        tries.run_until_deferral()
+        before, after = (write for write in tries.store.writes if "intent" in write)
+        assert before["intent"]["callback"] == called.wait_for().token.digest
+        assert after["purchases"][0]["callback"] == called.wait_for().token.digest
+
+    def test_the_secret_is_nowhere_in_airflow(
+        self, called: ApiServer, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        tries = generate()
+        operator, _ = tries.run_until_deferral()
+        nonce = called.wait_for().token.nonce
+        rendered = {name: getattr(operator, name) for name in operator.template_fields}
+        everything = [tries.store.texts, tries.xcom.texts, rendered, vars(operator), capfd.readouterr()]
+        assert "APIXO accepted" in repr(everything)
+        assert nonce not in repr(everything)
+
+    def test_each_try_and_each_top_up_has_its_own(self, called: ApiServer) -> None:
+        few = {"prompt": "a fox [[deliver:1]]", "max_images": 2, "on_partial": "top_up"}
+        tries = generate(**few, first_poll=0.0, poll_interval=0.05)
+        operator, _ = tries.run_until_deferral()
+        called.stores.append(tries.store)
+        first = called.wait_for()
+        tries.store.set(note_key(first.token.digest), first.note.to_json())
+        tries.resume(operator, resumption())
+        second = called.wait_for(2)
+        assert first.token.nonce != second.token.nonce
+        assert len(tries.store.get(KEY)["purchases"]) == 2
+
+    def test_the_fingerprint_is_that_of_the_same_request_without(self, called: ApiServer) -> None:
+        told, looking = generate(), generate(request_type="async")
+        told.run_until_deferral()
+        looking.run_until_deferral()
+        assert told.store.get(KEY)["fingerprint"] == looking.store.get(KEY)["fingerprint"]
+
+
+class TestTheWait:
+    def test_looks_are_few(self, called: ApiServer) -> None:
+        _, outcome = generate(prompt=LONG).run_until_deferral()
+        asked = deferral(outcome)
+        assert (asked["first_look"], asked["interval_low"], asked["interval_high"]) == (20, 60, 60)
+        assert asked["called"]
+
+    def test_their_pace_can_be_chosen(self, called: ApiServer) -> None:
+        _, outcome = generate(prompt=LONG, poll_interval=300, first_poll=90).run_until_deferral()
+        asked = deferral(outcome)
+        assert (asked["first_look"], asked["interval_high"]) == (90, 300)
+
+    def test_a_callback_before_the_deferral_is_found(self, called: ApiServer, connected: Apixo) -> None:
+        tries = generate(prompt="a fox [[seconds:0]]")
+        called.stores.append(tries.store)
+        # The callback comes while the worker still waits for the answer to its submission.
+        connected.fault("/generateTask", delay=1)
+        result = tries.run()
+        assert not tries.deferrals
+        assert result["delivered"] == 1
+        assert connected.tasks()[0]["polls"] == 1
+
+    def test_a_lost_callback_is_made_up_for_by_looking(self, called: ApiServer, connected: Apixo) -> None:
+        tries = generate(prompt="a fox [[callback:lost]]", first_poll=0.0, poll_interval=0.05)
+        assert tries.run()["delivered"] == 1
+        assert not called.heard
+
+
+class TestResumed:
+    def resumed(self, called: ApiServer, tries: TaskTries, **event: Any) -> Any:
+        operator, _ = tries.run_until_deferral()
+        called.stores.append(tries.store)
+        heard = called.wait_for()
+        tries.store.set(note_key(heard.token.digest), heard.note.to_json())
+        return tries.resume(operator, resumption(**event))
+
+    def test_by_a_callback_it_looks_once_and_ends(self, called: ApiServer, connected: Apixo) -> None:
+        tries = generate()
+        result = self.resumed(called, tries)
+        assert (result["state"], result["delivered"], len(tries.deferrals)) == ("success", 1, 1)
+        assert connected.tasks()[0]["polls"] == 1
+
+    def test_its_log_says_so(self, called: ApiServer, capfd: pytest.CaptureFixture[str]) -> None:
+        self.resumed(called, generate())
+        assert "Resumed by a callback of APIXO" in capfd.readouterr().out
+
+    @pytest.mark.parametrize("shape", ["", "[[callback:code200]]"])
+    def test_a_failure_is_a_failure_in_both_shapes(self, called: ApiServer, shape: str) -> None:
+        tries = generate(prompt=f"a fox [[fail:PromptInvalid]] {shape}")
+        with pytest.raises(AirflowFailException, match="PromptInvalid"):
+            self.resumed(called, tries)
+
+    def test_a_forged_word_costs_one_look_and_ends_nothing(self, called: ApiServer, connected: Apixo) -> None:
+        tries = generate(prompt=LONG)
+        operator, _ = tries.run_until_deferral()
+        (bought,) = tries.store.get(KEY)["purchases"]
+        forged = Note(
+            digest=bought["callback"],
+            seedream_task_id=bought["seedream_task_id"],
+            state="success",
+            delivered_at=time.time(),
+        )
+        tries.store.set(note_key(forged.digest), forged.to_json())
+        deadline = time.time() + 7
+        outcome = tries._segment(lambda: operator.execute_complete(tries._context(), resumption(deadline)))
+        again = deferral(outcome)
+        assert connected.tasks()[0]["polls"] == 1
+        assert again["deadline"] == deadline, "a callback must not make the wait longer"
+        assert (again["interval_high"], again["called"]) == (5, False), "from now on it looks as usual"
+
+    def test_a_look_that_fails_leaves_the_wait_to_the_triggerer(
+        self, called: ApiServer, connected: Apixo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tries = generate()
+        operator, _ = tries.run_until_deferral()
+        heard = called.wait_for()
+        tries.store.set(note_key(heard.token.digest), heard.note.to_json())
+        connected.fault("/statusTask", status=403)
+        outcome = tries._segment(lambda: operator.execute_complete(tries._context(), resumption()))
+        assert not deferral(outcome)["called"]
+
+    def test_after_the_deadline_what_has_finished_is_kept(self, called: ApiServer) -> None:
+        result = self.resumed(called, generate(), deadline=time.time() - 60)
+        assert result["delivered"] == 1
+
+
+class TestALostAnswer:
+    def test_is_made_up_for_by_the_callback_in_the_next_try(
+        self, called: ApiServer, connected: Apixo
+    ) -> None:
+        tries = generate()
+        lose_the_answer(connected)
+        with pytest.raises(AmbiguousSubmitError, match="carries on if a callback has told the taskId"):
+            tries.run()
+        heard = called.wait_for()
+        tries.store.set(note_key(heard.token.digest), heard.note.to_json())
+        result = tries.run()
+        assert [task["taskId"] for task in connected.tasks()] == [result["seedream_task_id"]]
+
+    def test_of_submit_too(self, called: ApiServer, connected: Apixo) -> None:
+        tries = TaskTries(
+            lambda: SeedreamSubmitOperator(task_id="submit", prompt="a fox", request_type="callback")
+        )
+        lose_the_answer(connected)
+        with pytest.raises(AmbiguousSubmitError):
+            tries.run()
+        heard = called.wait_for()
+        tries.store.set(note_key(heard.token.digest), heard.note.to_json())
+        assert tries.run() == connected.tasks()[0]["taskId"]
+
+    def test_stays_lost_where_the_callback_names_a_task_that_is_not_ours(
+        self, called: ApiServer, connected: Apixo
+    ) -> None:
+        tries = generate(prompt="a fox [[callback:lost]]")
+        lose_the_answer(connected)
+        with pytest.raises(AmbiguousSubmitError):
+            tries.run()
+        digest = tries.store.get(KEY)["intent"]["callback"]
+        forged = Note(digest=digest, seedream_task_id="task_of_another", state="success", delivered_at=1.0)
+        tries.store.set(note_key(digest), forged.to_json())
+        with pytest.raises(AmbiguousSubmitError):
+            tries.run()
+        assert len(connected.tasks()) == 1
+
+    def test_is_given_up_when_no_callback_can_come_any_more(
+        self, called: ApiServer, connected: Apixo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("airflow_provider_seedream.purchasing.CALLBACK_SECONDS", 0.0)
+        lose_the_answer(connected)
+        with pytest.raises(AirflowFailException, match="might pay twice"):
+            generate(prompt="a fox [[callback:lost]]").run()
+
+
+class TestOwnEndpoint:
+    def test_gets_the_result_while_the_task_looks_as_usual(self, called: ApiServer, connected: Apixo) -> None:
+        mine = f"{called.base_url}/mine?for=fox"
+        tries = generate(callback_url=mine, first_poll=0.0, poll_interval=0.05)
+        assert tries.run()["delivered"] == 1
+        heard = called.wait_for()
+        assert heard.path == "/mine?for=fox"
+        assert json.loads(heard.body)["data"]["taskId"] == connected.tasks()[0]["taskId"]
+        assert not deferral(tries.deferrals[0])["called"]
+
+    def test_needs_no_waiting_task(self, called: ApiServer, connected: Apixo) -> None:
+        tries = generate(callback_url=f"{called.base_url}/mine", wait_for_completion=False)
+        bought = tries.run()
+        assert bought == tries.xcom.get("submission")
+        assert not tries.deferrals
+        assert called.wait_for()
+
+    def test_gets_a_top_up_as_well(self, called: ApiServer) -> None:
+        options = {"max_images": 2, "on_partial": "top_up", "first_poll": 0.0, "poll_interval": 0.05}
+        generate(prompt="a fox [[deliver:1]]", callback_url=f"{called.base_url}/mine", **options).run()
+        assert called.wait_for(2).path == "/mine"
+
+    def test_needs_neither_airflow_3_3_nor_a_record(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(parameters, "AIRFLOW_V_3_3_PLUS", False)
+        operator({"callback_url": "https://mine.example.com/hook", "durable": False})
+
+
+def operator(
+    options: dict[str, Any], make: Callable[..., BaseOperator] = SeedreamGenerateOperator
+) -> BaseOperator:
+    return make(**{"task_id": "generate", "prompt": "a fox", "request_type": "callback", **options})
+
+
+class TestRefusedWhenTheDagIsParsed:
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"durable": False}, "durable.*Leave durable=True"),
+            ({"deferrable": False}, "deferrable.*request_type='async'"),
+            ({"request_type": "push"}, "request_type.*async, callback"),
+            ({"request_type": "async", "callback_url": "https://mine.example.com"}, "callback_url"),
+            ({"callback_url": "http://mine.example.com"}, "callback_url.*https"),
+            ({"wait_for_completion": False}, "wait_for_completion.*callback_url"),
+            (
+                {
+                    "wait_for_completion": False,
+                    "callback_url": "https://mine.example.com",
+                    "destination": "file:///tmp/images",
+                },
+                "destination.*wait_for_completion=True",
+            ),
+        ],
+    )
+    def test_with_field_and_remedy(self, options: dict[str, Any], words: str) -> None:
+        with pytest.raises(InvalidRequestError, match=words):
+            operator(options)
+
+    @pytest.mark.parametrize("make", [SeedreamGenerateOperator, SeedreamSubmitOperator])
+    def test_before_airflow_3_3(
+        self, make: Callable[..., BaseOperator], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(parameters, "AIRFLOW_V_3_3_PLUS", False)
+        with pytest.raises(InvalidRequestError, match=r"request_type.*Airflow 3\.3.*task state store"):
+            operator({}, make)
+
+
+class TestRefusedBeforeAnythingIsBought:
+    def test_where_the_api_server_has_no_public_address(
+        self, connect: Connect, connected: Apixo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AIRFLOW__SEEDREAM__CALLBACK_BASE_URL", "http://airflow.example.com")
+        with pytest.raises(AirflowFailException, match=r"\[seedream\] callback_base_url.*https"):
+            generate().run()
+        assert not connected.tasks()
+
+    def test_where_a_template_of_ones_own_url_renders_to_nothing(self, connected: Apixo) -> None:
+        tries = generate(callback_url="{{ var.value.hook }}")
+        operator = tries._make()
+        operator.callback_url = ""
+        with pytest.raises(AirflowFailException, match="callback_url"):
+            tries._segment(lambda: operator.execute(tries_context(tries)))
+        assert not connected.tasks()
+
+
+def tries_context(tries: TaskTries) -> Any:
+    from datetime import UTC, datetime
+
+    tries._started = datetime.now(tz=UTC)
+    return tries._context()
+
+
+class TestAnOlderWorker:
+    def test_looks_as_usual_where_nothing_tells_a_callback_from_a_forged_one(
+        self, called: ApiServer, connected: Apixo
+    ) -> None:
+        tries = TaskTries(
+            lambda: SeedreamGenerateOperator(task_id="generate", prompt=LONG, request_type="callback"),
+            state_store=False,
+        )
+        _, outcome = tries.run_until_deferral()
+        assert not deferral(outcome)["called"]
+        assert SeedreamHook().get_status(connected.tasks()[0]["taskId"]).state != "failed"

@@ -1,0 +1,137 @@
+"""A sensor that waits for another task's purchase, which was submitted in callback mode."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import TaskDeferred
+from airflow.sdk import DAG
+
+from airflow_provider_seedream.apixo.records import Submission
+from airflow_provider_seedream.apixo.request import GenerateRequest
+from airflow_provider_seedream.callbacks.delivery import NOTE_XCOM_KEY, Note, waiter_key
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.operators.seedream import SeedreamSubmitOperator
+from airflow_provider_seedream.sensors.seedream import SeedreamTaskSensor
+from tests.unit.airflow_tries import TaskTries
+from tests.unit.api_server import resumption
+from tests.unit.conftest import Apixo
+
+LONG = "a fox [[seconds:100000]]"
+DIGEST = "d1" * 32
+
+
+@pytest.fixture(autouse=True)
+def quick(connected: Apixo, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__SEEDREAM__MIN_DEFERRAL_SECONDS", "0")
+
+
+def buy(prompt: str, *, seconds_ago: float = 0.0, callback: str | None = DIGEST) -> Submission:
+    """What a submit operator has recorded."""
+    return Submission(
+        seedream_task_id=SeedreamHook().submit(GenerateRequest(prompt=prompt)),
+        price_per_image=SeedreamHook().account.price_per_image,
+        submitted_at=time.time() - seconds_ago,
+        requested=1,
+        callback=callback,
+    )
+
+
+def note_for(bought: Submission, digest: str = DIGEST) -> dict[str, Any]:
+    """What the api-server leaves on the submitting task."""
+    note = Note(
+        digest=digest, seedream_task_id=bought.seedream_task_id, state="success", delivered_at=time.time()
+    )
+    return note.to_json()
+
+
+def sensor(bought: Submission, note: dict[str, Any] | None = None, **options: Any) -> TaskTries:
+    """A sensor behind a submit operator, which has pushed its submission and perhaps found a note."""
+
+    def make(**changes: Any) -> SeedreamTaskSensor:
+        tries.xcom.set("submission", bought.to_json())
+        if note:
+            tries.xcom.set(NOTE_XCOM_KEY, note)
+        with DAG("d", schedule=None):
+            submit = SeedreamSubmitOperator(task_id="submit", prompt="a fox")
+            task_id = bought.seedream_task_id
+            wait = SeedreamTaskSensor(
+                task_id="wait", seedream_task_id=task_id, **{"deferrable": True, **options, **changes}
+            )
+            submit >> wait
+        return wait
+
+    tries = TaskTries(make)
+    return tries
+
+
+def deferral(outcome: Any) -> dict[str, Any]:
+    assert isinstance(outcome, TaskDeferred), outcome
+    return dict(outcome.trigger.serialize()[1])
+
+
+class TestWaiting:
+    def test_it_says_for_what_it_waits_and_looks_rarely(self) -> None:
+        tries = sensor(buy(LONG))
+        asked = deferral(tries.run_until_deferral()[1])
+        assert tries.store.get(waiter_key(DIGEST))
+        assert (asked["first_look"], asked["interval_high"], asked["called"]) == (20, 60, True)
+
+    def test_its_pace_can_be_chosen(self) -> None:
+        asked = deferral(sensor(buy(LONG), poke_interval=200).run_until_deferral()[1])
+        assert (asked["interval_low"], asked["called"]) == (200, True)
+
+    def test_a_late_start_looks_once_and_then_rarely(self, connected: Apixo) -> None:
+        began = time.time()
+        asked = deferral(sensor(buy(LONG, seconds_ago=30)).run_until_deferral()[1])
+        assert connected.tasks()[0]["polls"] == 1
+        assert asked["created_at"] + asked["first_look"] >= began + 60, (
+            "the triggerer does not look again at once"
+        )
+
+    def test_a_callback_before_its_start_is_found(self, connected: Apixo) -> None:
+        bought = buy("a fox [[seconds:0]]")
+        tries = sensor(bought, note_for(bought))
+        assert tries.run()["delivered"] == 1
+        assert (tries.deferrals, connected.tasks()[0]["polls"]) == ([], 1)
+
+    def test_a_note_of_another_purchase_is_none_of_its_own(self, connected: Apixo) -> None:
+        bought = buy(LONG)
+        tries = sensor(bought, note_for(bought, digest="e2" * 32))
+        assert deferral(tries.run_until_deferral()[1])["called"]
+        assert connected.tasks()[0]["polls"] == 0
+
+    def test_where_it_cannot_say_so_it_looks_as_usual(self) -> None:
+        tries = sensor(buy(LONG))
+        tries.store.refuses_after = 0
+        asked = deferral(tries.run_until_deferral()[1])
+        assert (asked["interval_high"], asked["called"]) == (5, False)
+
+    def test_without_callback_nothing_is_written(self) -> None:
+        tries = sensor(buy(LONG, callback=None))
+        assert not deferral(tries.run_until_deferral()[1])["called"]
+        assert not tries.store.texts
+
+    def test_one_that_cannot_be_resumed_looks_as_usual(self) -> None:
+        tries = sensor(buy("a fox"), deferrable=False, first_poll=0.0, poke_interval=0.05)
+        assert tries.run()["delivered"] == 1
+        assert not tries.store.texts
+
+
+class TestResumed:
+    def test_by_a_callback_it_looks_once_and_ends(self, connected: Apixo) -> None:
+        tries = sensor(buy("a fox [[seconds:0]]"))
+        operator, _ = tries.run_until_deferral()
+        assert tries.resume(operator, resumption())["delivered"] == 1
+        assert connected.tasks()[0]["polls"] == 1
+
+    def test_a_forged_word_costs_one_look_and_ends_nothing(self, connected: Apixo) -> None:
+        tries = sensor(buy(LONG))
+        operator, _ = tries.run_until_deferral()
+        deadline = time.time() + 7
+        outcome = tries._segment(lambda: operator.execute_complete(tries._context(), resumption(deadline)))
+        again = deferral(outcome)
+        assert connected.tasks()[0]["polls"] == 1
+        assert (again["deadline"], again["interval_high"], again["called"]) == (deadline, 5, False)
