@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -135,7 +135,8 @@ def result_record(*purchases: tuple[Submission, TaskStatus]) -> dict[str, Any]:
     cost = sum((len(one.urls) * bought.price_per_image for bought, one in purchases), Decimal(0))
     charged = _sum_of([bought.charged for bought, _ in purchases])
     return {
-        **submission.to_json(),
+        # How the result was delivered is no part of it.
+        **replace(submission, callback=None).to_json(),
         "state": status.state,
         "urls": urls,
         "delivered": len(urls),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred
+from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred, redact
 from airflow.sdk import BaseOperator
 
 from airflow_provider_seedream import parameters
@@ -85,6 +85,7 @@ class TestWhatIsSent:
         everything = [tries.store.texts, tries.xcom.texts, rendered, vars(operator), capfd.readouterr()]
         assert "APIXO accepted" in repr(everything)
         assert nonce not in repr(everything)
+        assert nonce not in redact(f"APIXO does not like callback_url .../{nonce}"), "an answer may quote it"
 
     def test_each_try_and_each_top_up_has_its_own(self, called: ApiServer) -> None:
         few = {"prompt": "a fox [[deliver:1]]", "max_images": 2, "on_partial": "top_up"}
