@@ -61,6 +61,9 @@ CALLBACK_SECONDS = 900.0
 """After a submission, while a callback may still name its task: the vendor gives up a generation after 180 s,
 and repeats a delivery up to 3 times."""
 
+CLOCKS_APART = 60.0
+"""Seconds by which APIXO's clock may be behind the worker's."""
+
 MAX_TOP_UPS = 3
 """How often missing images are bought at most."""
 
@@ -377,6 +380,9 @@ class Purchases:
             status = self._hook.get_status(note.seedream_task_id, request.model)
         except LookFailedError as error:
             self._hook.log.warning("A callback named task %r: %s", note.seedream_task_id, error)
+            return
+        if intent and (status.created_at or intent.at) < intent.at - CLOCKS_APART:
+            self._hook.log.warning("A callback named task %r, which is older.", note.seedream_task_id)
             return
         self._hook.log.info("The answer to the submission was lost; a callback has told it.")
         self._record(self.as_sent(request), status.task_id)

@@ -1,80 +1,96 @@
-"""Writes ``docs/faults.md``: every fault that the tests cause, what happens then, and what it costs.
+"""Writes the tables of ``docs/faults.md`` and ``docs/callbacks.md``: what tests cause, and what happens then.
 
-``python -m dev.fault_table`` writes the page anew; a unit test fails while it differs from the tests.
+``python -m dev.fault_table`` writes both anew; a unit test fails while one differs from the tests.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = ROOT / "tests" / "faults"
-PAGE = ROOT / "docs" / "faults.md"
-COLUMNS = ("fault", "happens", "charge")
-
-HEAD = """\
-# Faults
-
-What goes wrong, what happens then, and what it costs. Each row is a test in `tests/faults` that causes the
-fault, on real Airflow processes with PostgreSQL where processes matter, and checks the charge against the
-sandbox's ledger and the images against the storage. `make test-long` runs them all;
-`python -m dev.fault_table` writes this page from the tests.
-
-| Fault | What happens | Charge | Test |
-|---|---|---|---|
-"""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One fault.
+class Table:
+    """A table in a page that is written by hand otherwise; each row is a test, or a class of tests.
 
-    :param test: id of the test, or of the class of tests, that causes it.
+    :param mark: of the tests that are its rows: ``@pytest.mark.<mark>(...)``.
+    :param columns: argument of the mark to head of its column; the last column is the test's id.
+    :param folder: where the tests are; their ids are relative to it.
     """
 
-    fault: str
-    happens: str
-    charge: str
-    test: str
+    mark: str
+    columns: Mapping[str, str]
+    folder: Path
+    page: Path
 
-    def __str__(self) -> str:
-        cells = (self.fault, self.happens, self.charge, f"`{self.test}`")
-        return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
+    def lines(self) -> list[str]:
+        """The table, in the order of the files."""
+        heads = [*self.columns.values(), "Test"]
+        return [_line(heads), "|" + "---|" * len(heads), *self.rows()]
+
+    def rows(self) -> Iterator[str]:
+        """Of all tests that carry the mark."""
+        for file in sorted(self.folder.rglob("test_*.py")):
+            yield from self._rows_in(ast.parse(file.read_text()), file.relative_to(self.folder).as_posix())
+
+    def written_into(self, text: str) -> str:
+        """A page with this table in the place of the old one.
+
+        :raises ValueError: the page has no table with these heads.
+        """
+        head = re.escape(self.lines()[0])
+        table = "\n".join(self.lines()) + "\n"
+        new, found = re.subn(rf"^{head}\n(?:\|.*\n)*", lambda _: table, text, flags=re.MULTILINE)
+        if found != 1:
+            raise ValueError(f"{self.page.name} has {found} tables of the mark {self.mark}")
+        return new
+
+    def _rows_in(self, scope: ast.Module | ast.ClassDef, prefix: str) -> Iterator[str]:
+        for node in scope.body:
+            if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                test = f"{prefix}::{node.name}"
+                for decorator in node.decorator_list:
+                    if isinstance(decorator, ast.Call) and self._is_mark(decorator):
+                        yield _line([*self._cells(decorator), f"`{test}`"])
+                if isinstance(node, ast.ClassDef):
+                    yield from self._rows_in(node, test)
+
+    def _is_mark(self, decorator: ast.Call) -> bool:
+        return ast.unparse(decorator.func) == f"pytest.mark.{self.mark}"
+
+    def _cells(self, marker: ast.Call) -> list[str]:
+        """The marker's arguments, given by position or by name."""
+        given = dict(zip(self.columns, marker.args, strict=False))
+        given |= {keyword.arg: keyword.value for keyword in marker.keywords if keyword.arg}
+        if sorted(given) != sorted(self.columns):
+            raise ValueError(f"line {marker.lineno}: a {self.mark} marker takes {', '.join(self.columns)}")
+        return [str(ast.literal_eval(given[name])) for name in self.columns]
 
 
-def rows(folder: Path = TESTS) -> Iterator[Row]:
-    """The faults of all tests with ``@pytest.mark.fault(fault, happens, charge)``, in the files' order."""
-    for file in sorted(folder.rglob("test_*.py")):
-        yield from _rows_in(ast.parse(file.read_text()), file.relative_to(folder).as_posix())
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
 
-def _rows_in(scope: ast.Module | ast.ClassDef, prefix: str) -> Iterator[Row]:
-    for node in scope.body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            test = f"{prefix}::{node.name}"
-            for decorator in node.decorator_list:
-                if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.fault":
-                    yield Row(**_cells(decorator), test=test)
-            if isinstance(node, ast.ClassDef):
-                yield from _rows_in(node, test)
-
-
-def _cells(marker: ast.Call) -> dict[str, str]:
-    """The marker's arguments, given by position or by name."""
-    given = dict(zip(COLUMNS, marker.args, strict=False))
-    given |= {keyword.arg: keyword.value for keyword in marker.keywords if keyword.arg}
-    if sorted(given) != sorted(COLUMNS):
-        raise ValueError(f"line {marker.lineno}: a fault marker takes {', '.join(COLUMNS)}")
-    return {name: str(ast.literal_eval(value)) for name, value in given.items()}
-
-
-def page() -> str:
-    """The whole page."""
-    return HEAD + "".join(f"{row}\n" for row in rows())
+FAULTS = Table(
+    mark="fault",
+    columns={"fault": "Fault", "happens": "What happens", "charge": "Charge"},
+    folder=ROOT / "tests" / "faults",
+    page=ROOT / "docs" / "faults.md",
+)
+CALLBACK_ORDERS = Table(
+    mark="callback_order",
+    columns={"order": "Order of events", "happens": "What happens"},
+    folder=ROOT / "tests",
+    page=ROOT / "docs" / "callbacks.md",
+)
+TABLES = (FAULTS, CALLBACK_ORDERS)
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page())
+    for one in TABLES:
+        one.page.write_text(one.written_into(one.page.read_text()))

@@ -12,10 +12,7 @@ from airflow_provider_seedream.apixo.account import Account
 from airflow_provider_seedream.apixo.addresses import is_loopback, is_public, without_secrets
 from airflow_provider_seedream.apixo.errors import InvalidRequestError, Problem
 from airflow_provider_seedream.callbacks.token import CallbackToken
-from airflow_provider_seedream.ui.addresses import MOUNT
-
-CALLBACK_PATH = f"{MOUNT}/callback"
-"""Below the public address; the token follows."""
+from airflow_provider_seedream.ui.addresses import CALLBACK_PATH
 
 _SETTING = "[seedream] callback_base_url"
 _REMEDY = (

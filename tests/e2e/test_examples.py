@@ -15,6 +15,7 @@ EXAMPLES = (
     "seedream_submit_wait_download",
     "seedream_product_catalog",
     "seedream_image_to_image",
+    "seedream_callback_mode",
 )
 FAILURES = ("e2e_content_refused", "e2e_wrong_key", "e2e_unwritable")
 
@@ -41,6 +42,8 @@ class TestExamples:
             ("storyboard", 4, (2848, 1600)),
             ("harbour", 1, (2496, 1664)),
             ("products", 5, None),
+            ("night/shots", 4, (2304, 1728)),
+            ("night/cover", 1, (1728, 2304)),
         ],
     )
     def test_its_images_are_whole_and_of_the_right_size(
@@ -71,7 +74,14 @@ class TestMoney:
         assert sum(manifest["cost_usd"] for manifest in manifests) + unkept == pytest.approx(paid)
 
     def test_nothing_was_bought_twice(self, world: World, runs: dict[str, str]) -> None:
-        expected = {"quickstart": 1, "submit": 1, "catalogue": 4, "draw and restyle": 2, "refused content": 1}
+        expected = {
+            "quickstart": 1,
+            "submit": 1,
+            "catalogue": 4,
+            "draw and restyle": 2,
+            "night's batch": 5,
+            "refused content": 1,
+        }
         assert len(world.ledger()["tasks"]) == sum(expected.values())
 
 
@@ -91,6 +101,16 @@ class TestWaiting:
         assert "Pausing task as DEFERRED" in log
         assert ": state success." in log
         assert "Saved image" in log
+
+
+class TestCallbacks:
+    def test_airflow_is_told_of_every_picture_of_the_night(self, world: World, runs: dict[str, str]) -> None:
+        dag_id, run_id = "seedream_callback_mode", runs["seedream_callback_mode"]
+        shots = [world.stack.xcom(dag_id, run_id, "shoot", map_index=n) for n in range(4)]
+        cover = world.stack.xcom(dag_id, run_id, "wait_for_cover")
+        for result in (*shots, cover):
+            deliveries = world.task(result["seedream_task_id"])["callbacks"]
+            assert [delivery["status"] for delivery in deliveries] == [200]
 
 
 class TestFailures:

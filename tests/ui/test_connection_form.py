@@ -95,6 +95,9 @@ class TestTheForm:
             "Which route APIXO takes when a task names none; the key's own when empty.",
             "Request timeout (seconds)",
             "How long one HTTP request may take in total; 60 when empty.",
+            "Callback base URL",
+            "Public https address of Airflow, which APIXO calls when a task in callback mode has ended; "
+            "Airflow's own settings when empty.",
         ):
             expect(connections.form.get_by_text(words, exact=True)).to_be_visible()
         expect(connections.extra("price_per_image")).to_have_value("")
@@ -121,12 +124,14 @@ class TestWhatIsSaved:
         connections.extra("price_per_image").fill("0.04")
         connections.choose("provider", "official")
         connections.extra("request_timeout").fill("25")
+        connections.extra("callback_base_url").fill("https://airflow.example.com")
         connections.save()
         account = account_of(site, conn_id, tmp_path)
         assert account.api_key == "sk-form-1a2b3c"
         assert account.base_url == "https://eu.example.com/api/v1"
         assert (account.price_per_image, account.provider) == (Decimal("0.04"), "official")
         assert account.request_timeout == 25.0
+        assert account.callback_base_url == "https://airflow.example.com"
 
     def test_a_key_is_enough_and_the_rest_are_defaults(
         self, site: Site, connections: ConnectionPage, conn_id: str, tmp_path: Path
@@ -136,6 +141,7 @@ class TestWhatIsSaved:
         assert account.base_url == "https://api.apixo.ai/api/v1"
         assert (account.price_per_image, account.provider) == (Decimal("0.035"), None)
         assert account.request_timeout == 60.0
+        assert account.callback_base_url is None
 
     def test_the_form_shows_it_again_but_never_the_key(
         self, site: Site, connections: ConnectionPage, visits: Visits, conn_id: str

@@ -39,6 +39,7 @@ from airflow_provider_seedream.sandbox.directives import Directives
 from airflow_provider_seedream.sandbox.directives import read as read_directives
 from airflow_provider_seedream.sandbox.server import SandboxServer
 from airflow_provider_seedream.sensors.seedream import SeedreamTaskSensor
+from airflow_provider_seedream.steps import CALLED_POLL_SECONDS
 from airflow_provider_seedream.storage.manifest import SavedImage
 from airflow_provider_seedream.storage.naming import FileNames
 from tests.unit.conftest import Connect
@@ -108,6 +109,7 @@ class TestCode:
             ("storyboard", ["download", "submit", "wait"]),
             ("catalogue", ["generate", "prompts"]),
             ("budgeted", ["affordable_rows", "generate"]),
+            ("told", ["generate"]),
             ("weekly_hero", ["generate"]),
             ("patient", ["generate"]),
         ],
@@ -132,7 +134,7 @@ class TestCode:
         assert [url.startswith(server.origin) for url in names["urls"]] == [True]
 
     def test_nothing_is_left_out(self) -> None:
-        assert len(blocks("python")) == 7
+        assert len(blocks("python")) == 8
 
 
 # --- commands ----------------------------------------------------------------------------------------
@@ -201,6 +203,7 @@ class TestConnection:
         assert Decimal(defaults["price_per_image"]) == plain.price_per_image
         assert float(defaults["request_timeout"]) == plain.request_timeout
         assert (defaults["provider"], plain.provider) == ("none", None)
+        assert (defaults["callback_base_url"], plain.callback_base_url) == ("none", None)
 
 
 # --- parameters --------------------------------------------------------------------------------------
@@ -325,6 +328,7 @@ class TestNumbers:
             f"sent at most {exchange.MAX_ATTEMPTS} times",
             f"a `Retry-After` of up to {pace.MAX_BACKOFF:.0f} s is kept",
             f"given up after {pace.MAX_FAILED_LOOKS} in a row, or {pace.MAX_UNREADABLE_ANSWERS} answers",
+            f"a look every {CALLED_POLL_SECONDS:.0f} s finds what nobody told",
             f"keep the images, {SEEDREAM_4_5.result_lifetime // 86400} days",
             *(f"{tier.pace.first_look} ({name})" for name, tier in SEEDREAM_4_5.resolutions.items()),
             f"{', '.join(SEEDREAM_4_5.aspect_ratios[:-1])} or {SEEDREAM_4_5.aspect_ratios[-1]};",
@@ -347,9 +351,12 @@ class TestNumbers:
         python = project["requires-python"].removeprefix(">=")
         assert f"Airflow {', '.join(tested[:-1])} and {tested[-1]} on Python {python} or later" in WORDS
 
-    def test_the_setting(self) -> None:
-        ((name, option),) = get_provider_info()["config"]["seedream"]["options"].items()
-        assert f"`[seedream] {name}`, default `{option['default']}`" in WORDS
+    def test_the_settings(self) -> None:
+        options = get_provider_info()["config"]["seedream"]["options"]
+        assert f"{['One setting', 'Two settings'][len(options) - 1]}: " in WORDS
+        for name, option in options.items():
+            default = f"default `{option['default']}`" if option["default"] else "empty by default"
+            assert f"`[seedream] {name}`, {default}" in WORDS
 
 
 # --- the sandbox -------------------------------------------------------------------------------------

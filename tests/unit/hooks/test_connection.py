@@ -90,24 +90,31 @@ class TestKey:
 
 class TestExtra:
     def test_its_fields(self) -> None:
-        extra = {"price_per_image": "0.040", "provider": "official", "request_timeout": 5}
+        extra = {
+            "price_per_image": "0.040",
+            "provider": "official",
+            "request_timeout": 5,
+            "callback_base_url": "https://airflow.example.com",
+        }
         account = account_from(connection(extra=json.dumps(extra)))
         assert (account.price_per_image, account.provider, account.request_timeout) == (
             Decimal("0.040"),
             "official",
             5.0,
         )
+        assert account.callback_base_url == "https://airflow.example.com"
 
     @pytest.mark.parametrize(
         ("extra", "names"),
         [
-            ("not json", "price_per_image, provider, request_timeout"),
+            ("not json", "price_per_image, provider, request_timeout, callback_base_url"),
             ("[1]", "JSON object"),
             ('{"price_per_image": "cheap"}', "price_per_image.*'cheap'"),
             ('{"price_per_image": 0}', "above 0"),
             ('{"price_per_image": true}', "above 0"),
             ('{"request_timeout": -1}', "request_timeout"),
             ('{"provider": "best"}', "auto, value, official"),
+            ('{"callback_base_url": 8080}', "callback_base_url is 8080.*text"),
         ],
     )
     def test_what_makes_no_sense_is_refused_by_name(self, extra: str, names: str) -> None:
@@ -119,9 +126,11 @@ class TestExtra:
             extra = json.dumps({field.name: empty for field in EXTRA_FIELDS})
             assert account_from(connection(extra=extra)) == account_from(connection())
 
-    def test_white_space_around_a_number_is_forgiven(self) -> None:
-        extra = json.dumps({"price_per_image": " 0.04 "})
-        assert account_from(connection(extra=extra)).price_per_image == Decimal("0.04")
+    def test_white_space_around_it_is_forgiven(self) -> None:
+        extra = json.dumps({"price_per_image": " 0.04 ", "callback_base_url": " https://x.example "})
+        account = account_from(connection(extra=extra))
+        assert account.price_per_image == Decimal("0.04")
+        assert account.callback_base_url == "https://x.example"
 
 
 class TestForm:
@@ -130,6 +139,7 @@ class TestForm:
         assert helps["price_per_image"].endswith("; 0.035 when empty.")
         assert helps["provider"].endswith("; the key's own when empty.")
         assert helps["request_timeout"].endswith("; 60 when empty.")
+        assert helps["callback_base_url"].endswith("; Airflow's own settings when empty.")
 
     def test_airflow_3_1_is_given_the_same_fields(self, monkeypatch: pytest.MonkeyPatch) -> None:
         double = SimpleNamespace(StringField=lambda label, **more: (label, more["description"]))

@@ -13,6 +13,7 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_seedream import parameters
 from airflow_provider_seedream.apixo.errors import AmbiguousSubmitError, InvalidRequestError
+from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.callbacks.delivery import Note, note_key
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.journal_store import KEY
@@ -229,6 +230,22 @@ class TestALostAnswer:
         with pytest.raises(AmbiguousSubmitError):
             tries.run()
         assert len(connected.tasks()) == 1
+
+    def test_stays_lost_where_the_callback_names_an_older_task(
+        self, called: ApiServer, connected: Apixo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        older = SeedreamHook().submit(GenerateRequest(prompt="another fox"))
+        tries = generate(prompt="a fox [[callback:lost]]")
+        lose_the_answer(connected)
+        # As if the other one had been bought an hour before.
+        monkeypatch.setattr("airflow_provider_seedream.purchasing.CLOCKS_APART", -3600.0)
+        with pytest.raises(AmbiguousSubmitError):
+            tries.run()
+        digest = tries.store.get(KEY)["intent"]["callback"]
+        forged = Note(digest=digest, seedream_task_id=older, state="success", delivered_at=time.time())
+        tries.store.set(note_key(digest), forged.to_json())
+        with pytest.raises(AmbiguousSubmitError):
+            tries.run()
 
     def test_is_given_up_when_no_callback_can_come_any_more(
         self, called: ApiServer, connected: Apixo, monkeypatch: pytest.MonkeyPatch
