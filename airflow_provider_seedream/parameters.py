@@ -10,7 +10,7 @@ from math import isfinite
 from os import PathLike
 from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowFailException, conf
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
 from airflow_provider_seedream.apixo.errors import (
@@ -133,18 +133,29 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and bool(normalized(value))
 
 
-def check_callbacks_possible(*, durable: bool) -> None:
+def check_callbacks_possible(*, durable: bool, waits_itself: bool) -> None:
     """Check what a callback to Airflow needs.
 
+    :param waits_itself: whether the task that buys is the one that waits.
     :raises InvalidRequestError: this Airflow, or the operator, lacks it.
     """
-    if not AIRFLOW_V_3_3_PLUS:
-        rule = "needs Airflow 3.3 or later: a callback is told from a forged one by its task state store"
+    if obstacle := _obstacle_to_callbacks(waits_itself):
         remedy = "Use request_type='async', or give a callback_url of your own."
-        raise InvalidRequestError([Problem("request_type", "'callback'", rule, remedy)])
+        raise InvalidRequestError([Problem("request_type", "'callback'", obstacle, remedy)])
     if not durable:
         rule = "a callback is told from a forged one by the record of the purchase"
         raise InvalidRequestError([Problem("durable", "False", rule, "Leave durable=True.")])
+
+
+def _obstacle_to_callbacks(waits_itself: bool) -> str | None:
+    """What keeps the api-server from telling a callback from a forged one."""
+    if not AIRFLOW_V_3_3_PLUS:
+        return "needs Airflow 3.3 or later: a callback is told from a forged one by its task state store"
+    if conf.get("workers", "state_store_backend", fallback=""):
+        return "cannot work with [workers] state_store_backend: the api-server could not read the record"
+    if not waits_itself and conf.getboolean("state_store", "clear_on_success", fallback=False):
+        return "cannot work here with [state_store] clear_on_success: the record is gone before the callback"
+    return None
 
 
 def check_destination(destination: Any) -> None:

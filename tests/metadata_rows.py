@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -94,6 +95,35 @@ class MetadataRows:
                 )
             )  # fmt: skip
         self._session.flush()
+
+    def defer(
+        self, run: Any, task_id: str, map_index: int = -1, *, classpath: str, kwargs: Mapping[str, Any]
+    ) -> None:
+        """Let a task instance wait for a trigger."""
+        from airflow.models.taskinstance import TaskInstance
+        from airflow.models.trigger import Trigger
+        from sqlalchemy import select
+
+        trigger = Trigger(classpath=classpath, kwargs=dict(kwargs))
+        self._session.add(trigger)
+        self._session.flush()
+        ti = self._session.scalar(
+            select(TaskInstance).where(
+                TaskInstance.dag_id == run.dag_id,
+                TaskInstance.run_id == run.run_id,
+                TaskInstance.task_id == task_id,
+                TaskInstance.map_index == map_index,
+            )
+        )
+        ti.state, ti.trigger_id, ti.next_method = "deferred", trigger.id, "execute_complete"
+        self._session.flush()
+
+    def keep(self, run: Any, task_id: str, map_index: int = -1, *, key: str, value: Any) -> None:
+        """Put a value into the state of a task instance, as a worker does (Airflow 3.3+)."""
+        from airflow.state import TaskScope, get_state_backend
+
+        scope = TaskScope(run.dag_id, run.run_id, task_id, map_index)
+        get_state_backend().set(scope, key, json.dumps(value), session=self._session)
 
 
 def after(minutes: float) -> datetime:

@@ -93,6 +93,7 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
     template_ext: Sequence[str] = _PROMPT_FILES
     ui_color = "#dfe9f5"
     _purchases: Purchases | None = None
+    _waits_itself = True
 
     def __init__(
         self,
@@ -144,7 +145,7 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
                 raise InvalidRequestError(problems)
             choice("on_ambiguous_submit", on_ambiguous_submit, ("fail", "resubmit"))
             if self._calls_airflow:
-                check_callbacks_possible(durable=durable)
+                check_callbacks_possible(durable=durable, waits_itself=self._waits_itself)
             if not is_templated(max_cost):
                 money("max_cost", max_cost)
 
@@ -206,6 +207,7 @@ class SeedreamSubmitOperator(SeedreamRequestOperator):
     """
 
     operator_extra_links = (SeedreamGalleryLink(),)
+    _waits_itself = False
 
     def execute(self, context: Context) -> str:
         """Submit, unless an earlier try did; this spends money."""

@@ -239,6 +239,13 @@ async def clear_faults(sandbox: TheSandbox) -> JSONResponse:
     return JSONResponse({"faults": []})
 
 
+@_controls.post("/callbacks")
+async def call_back(sandbox: TheSandbox, task_id: Annotated[str, Query(alias="taskId")] = "") -> JSONResponse:
+    """Deliver the callback of a task that has ended, now, whatever was delivered before."""
+    entry, url = sandbox.ledger.called(task_id, sandbox.clock())
+    return JSONResponse(await sandbox.courier.attempt(entry, url))
+
+
 @_controls.post("/reset")
 async def reset(sandbox: TheSandbox) -> JSONResponse:
     """Start afresh."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 import httpx
 
@@ -32,7 +33,7 @@ class Courier:
         self._deliveries: set[asyncio.Task[None]] = set()
 
     def schedule(self, entry: Entry, url: str) -> None:
-        """Deliver when the task ends; attempts are recorded on the entry."""
+        """Deliver when the task ends, as its directives say; attempts are recorded on the entry."""
         delivery = asyncio.create_task(self._deliver(entry, url))
         self._deliveries.add(delivery)
         delivery.add_done_callback(self._deliveries.discard)
@@ -42,14 +43,24 @@ class Courier:
         for delivery in self._deliveries:
             delivery.cancel()
 
+    async def attempt(self, entry: Entry, url: str) -> dict[str, Any]:
+        """Deliver now, once; returns what is recorded: ``at``, and ``status`` of the answer."""
+        attempt = {"at": self._clock(), "status": await self._post(url, entry.task)}
+        entry.callbacks.append(attempt)
+        return attempt
+
     async def _deliver(self, entry: Entry, url: str) -> None:
-        while (left := entry.task.completes_at - self._clock()) > 0:  # noqa: ASYNC110 - a timer may be early
+        steering = entry.task.directives
+        due = entry.task.completes_at + steering.callback_after * self._time_scale
+        while (left := due - self._clock()) > 0:  # noqa: ASYNC110 - a timer may be early
             await asyncio.sleep(left)
+        await asyncio.gather(*(self._insist(entry, url) for _ in range(steering.deliveries)))
+
+    async def _insist(self, entry: Entry, url: str) -> None:
+        """Repeat until it is answered with 200, or given up."""
         for delay in (0, *REPEAT_DELAYS):
             await asyncio.sleep(delay * self._time_scale)
-            attempt = {"at": self._clock(), "status": await self._post(url, entry.task)}
-            entry.callbacks.append(attempt)
-            if attempt["status"] == 200:
+            if (await self.attempt(entry, url))["status"] == 200:
                 return
 
     async def _post(self, url: str, task: tasks.Task) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from airflow_provider_seedream.sandbox.envelope import Refusal
 
@@ -19,6 +20,9 @@ class Directives:
     :param seconds: generation time before the time scale; ``None`` for the resolution's typical time.
     :param expire: whether its result URLs answer 410 from the start.
     :param jpeg: whether its images are JPEG files under names that end in ``.png``.
+    :param deliveries: how many callbacks are sent, all at the same moment; 0 loses it.
+    :param callback_after: seconds from its end to its callback, before the time scale.
+    :param failure_code: ``code`` of the callback that announces a failure; the vendor's pages differ.
     """
 
     fail: str | None = None
@@ -27,17 +31,32 @@ class Directives:
     seconds: float | None = None
     expire: bool = False
     jpeg: bool = False
+    deliveries: int = 1
+    callback_after: float = 0
+    failure_code: int = 500
 
 
 _CODE = r"[A-Za-z0-9_. -]{1,64}"
+_SECONDS = r"\d{1,6}(\.\d{1,6})?"
+_CALLBACKS: Mapping[str, Mapping[str, Any]] = {
+    "lost": {"deliveries": 0},
+    "twice": {"deliveries": 2},
+    "code200": {"failure_code": 200},
+}
 _Apply = Callable[[Directives, str], Directives]
 _RULES: Mapping[str, tuple[str, str, _Apply]] = {
     "fail": (_CODE, "a failCode", lambda d, text: replace(d, fail=text)),
     "deliver": (r"\d{1,2}", "a count", lambda d, text: replace(d, fail=None, deliver=int(text))),
     "state": (_CODE, "a state's name", lambda d, text: replace(d, state=text)),
-    "seconds": (r"\d{1,6}(\.\d{1,6})?", "seconds", lambda d, text: replace(d, seconds=float(text))),
+    "seconds": (_SECONDS, "seconds", lambda d, text: replace(d, seconds=float(text))),
     "expire": ("", "no value", lambda d, _: replace(d, expire=True)),
     "jpeg": ("", "no value", lambda d, _: replace(d, jpeg=True)),
+    "callback": (
+        "|".join(_CALLBACKS),
+        " or ".join(_CALLBACKS),
+        lambda d, text: replace(d, **_CALLBACKS[text]),
+    ),
+    "callback_after": (_SECONDS, "seconds", lambda d, text: replace(d, callback_after=float(text))),
 }
 """Directive to the pattern of its value, the value in words, and its effect."""
 

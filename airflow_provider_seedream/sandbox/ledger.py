@@ -74,6 +74,20 @@ class Ledger:
         entry = self._entries.get(task_id)
         return entry.task if entry else None
 
+    def called(self, task_id: str, now: float) -> tuple[Entry, str]:
+        """A task that has ended and the URL that is called for it.
+
+        :raises Refusal: 404 for an unknown task, 400 for one that has not ended or was not submitted with a
+            callback URL.
+        """
+        entry = self._entries.get(task_id)
+        if entry is None:
+            raise Refusal(404, "Task not found")
+        url = entry.task.order.callback_url
+        if url is None or now < entry.task.completes_at:
+            raise Refusal(400, "The task has no callback_url" if url is None else "The task has not ended")
+        return entry, url
+
     def look(self, key: str, model_id: str, task_id: str, now: float) -> Task:
         """A task as its owner asks for it; the look is counted.
 
@@ -116,6 +130,7 @@ def _entry(entry: Entry, now: float) -> dict[str, Any]:
         "submitted_at": task.created_at,
         "completed_at": task.completes_at if ended else None,
         "poll_times": entry.poll_times,
+        "callback_url": task.order.callback_url,
         "callbacks": entry.callbacks,
     }
 

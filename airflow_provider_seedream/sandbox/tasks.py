@@ -133,8 +133,8 @@ def status(task: Task, now: float, origin: str) -> dict[str, Any]:
 def callback(task: Task) -> dict[str, Any]:
     """The whole body that is posted to the callback URL once the task has ended."""
     data = status(task, task.completes_at, task.origin)
-    code, message = (500, "failed") if task.will_fail else (200, "success")
-    return {"code": code, "message": message, "data": data}
+    code = task.directives.failure_code if task.will_fail else 200
+    return {"code": code, "message": "success" if code == 200 else "failed", "data": data}
 
 
 def result_urls(task: Task, origin: str) -> list[str]:

@@ -10,6 +10,9 @@ from airflow.providers.common.compat.sdk import conf
 MOUNT = "/seedream"
 """Path of the plugin's application below the api-server's base path."""
 
+CALLBACK_PATH = f"{MOUNT}/callback"
+"""Path of the callback endpoint below the same; a token follows."""
+
 TASK_TAB = "seedream-task"
 RUN_TAB = "seedream-run"
 BROWSE_TAB = "seedream"

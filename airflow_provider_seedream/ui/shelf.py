@@ -86,7 +86,7 @@ class Cursor:
             cursor = cls(datetime.fromisoformat(at).astimezone(UTC), dag_run_id, task_id, map_index)
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a page's address: {error}") from None
-        if not (_is_id(task_id) and _is_number(dag_run_id) and _is_number(map_index)):
+        if not (is_id(task_id) and _is_number(dag_run_id) and _is_number(map_index)):
             raise ValueError("not a page's address: no such task")
         return cursor
 
@@ -112,7 +112,7 @@ def dag_ids(session: Session) -> list[str]:
 
 def saved_by(session: Session, task: TaskAddress) -> IndexEntry | None:
     """What one task instance has saved."""
-    if not (all(map(_is_id, (task.dag_id, task.run_id, task.task_id))) and _is_number(task.map_index)):
+    if not (all(map(is_id, (task.dag_id, task.run_id, task.task_id))) and _is_number(task.map_index)):
         return None
     query = select(XComModel.value).where(
         XComModel.dag_id == task.dag_id,
@@ -150,10 +150,10 @@ def _may_find(scope: Scope) -> bool:
     """Whether a database can be asked for it."""
     ids = [one for one in (scope.run_id, scope.task_id, scope.filters.dag_id) if one is not None]
     texts = [*scope.dag_ids, *ids, scope.filters.text]
-    return bool(scope.dag_ids) and all(map(_is_id, texts)) and _is_number(scope.map_index or 0)
+    return bool(scope.dag_ids) and all(map(is_id, texts)) and _is_number(scope.map_index or 0)
 
 
-def _is_id(text: Any) -> bool:
+def is_id(text: Any) -> bool:
     """Whether databases take it: PostgreSQL refuses NUL, and half of a surrogate pair has no encoding."""
     return isinstance(text, str) and not any(sign == "\0" or "\ud800" <= sign <= "\udfff" for sign in text)
 
@@ -258,7 +258,7 @@ def _result(row: Any) -> Result:
 
 def _handed_on(session: Session, rows: Sequence[Result]) -> HandedOn:
     """Where the purchases among the rows are saved, as far as they are."""
-    bought = [(row.dag_run_id, row.bought) for row in rows if row.bought and _is_id(row.bought)]
+    bought = [(row.dag_run_id, row.bought) for row in rows if row.bought and is_id(row.bought)]
     if not bought:
         return {}
     runs, task_ids = map(set, zip(*bought, strict=True))

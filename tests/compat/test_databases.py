@@ -1,4 +1,4 @@
-"""The gallery's queries on the database that Airflow is run on in earnest."""
+"""Queries and locks on the database that Airflow is run on in earnest."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ def postgres() -> Iterator[Postgres]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_the_gallery_lists_the_same_from_postgresql(postgres: Postgres) -> None:
+def run_tests(postgres: Postgres, *arguments: str) -> None:
+    """Run tests of another file with PostgreSQL as the metadata database."""
     done = subprocess.run(
-        [*PYTEST, "tests/unit/ui/test_shelf.py", "-k", STORABLE],
+        [*PYTEST, *arguments],
         cwd=ROOT,
         env={**os.environ, "SEEDREAM_TEST_DATABASE": postgres.url},
         capture_output=True,
@@ -46,3 +47,11 @@ def test_the_gallery_lists_the_same_from_postgresql(postgres: Postgres) -> None:
     assert done.returncode == 0, done.stdout[-5000:]
     tables = postgres.query("select count(*) from information_schema.tables where table_name = 'xcom'")
     assert tables == [["1"]]
+
+
+def test_the_gallery_lists_the_same_from_postgresql(postgres: Postgres) -> None:
+    run_tests(postgres, "tests/unit/ui/test_shelf.py", "-k", STORABLE)
+
+
+def test_callbacks_resume_the_same_tasks_as_often_on_postgresql(postgres: Postgres) -> None:
+    run_tests(postgres, "tests/unit/ui/test_callback_desk.py")

@@ -321,6 +321,24 @@ class TestRefusedWhenTheDagIsParsed:
         with pytest.raises(InvalidRequestError, match=r"request_type.*Airflow 3\.3.*task state store"):
             operator({}, make)
 
+    @pytest.mark.parametrize(
+        ("setting", "value", "make"),
+        [
+            ("WORKERS__STATE_STORE_BACKEND", "mine.Backend", SeedreamGenerateOperator),
+            ("STATE_STORE__CLEAR_ON_SUCCESS", "True", SeedreamSubmitOperator),
+        ],
+    )
+    def test_where_the_api_server_would_not_find_the_record(
+        self, setting: str, value: str, make: Callable[..., BaseOperator], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(f"AIRFLOW__{setting}", value)
+        with pytest.raises(InvalidRequestError, match=setting.partition("__")[2].lower()):
+            operator({}, make)
+
+    def test_generate_needs_its_record_no_longer_than_it_runs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS", "True")
+        operator({})
+
 
 class TestRefusedBeforeAnythingIsBought:
     def test_where_the_api_server_has_no_public_address(

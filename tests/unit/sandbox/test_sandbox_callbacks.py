@@ -80,12 +80,16 @@ def submit(account: Account, endpoint: Endpoint, prompt: str = "a teapot") -> st
     return str(account.post(body).json()["data"]["taskId"])
 
 
+def deliveries(account: Account, count: int) -> list[dict[str, Any]]:
+    """A task's deliveries, once there are ``count`` of them in the ledger."""
+    return eventually(
+        lambda: account.ledger()["tasks"][0]["callbacks"], until=lambda attempts: len(attempts) >= count
+    )
+
+
 def attempts(account: Account, count: int) -> list[int | None]:
     """Statuses of a task's deliveries, once there are ``count`` of them in the ledger."""
-    return eventually(
-        lambda: [attempt["status"] for attempt in account.ledger()["tasks"][0]["callbacks"]],
-        until=lambda statuses: len(statuses) >= count,
-    )
+    return [attempt["status"] for attempt in deliveries(account, count)]
 
 
 def eventually(read: Callable[[], Any], until: Callable[[Any], bool]) -> Any:
@@ -158,3 +162,77 @@ class TestACallbackThatFails:
     def test_waits_longer_before_each_repeat(self) -> None:
         assert callbacks.REPEAT_DELAYS[0] == 30
         assert list(callbacks.REPEAT_DELAYS) == sorted(set(callbacks.REPEAT_DELAYS))
+
+
+class TestSteering:
+    """What the words of a prompt do to the callbacks of its task."""
+
+    def test_a_lost_one_is_never_sent(self, account: Account) -> None:
+        with Endpoint(200) as endpoint:
+            task = submit(account, endpoint, "a teapot [[callback:lost]]")
+            eventually(lambda: account.status(task)["state"], until=lambda state: state == "success")
+            with pytest.raises(queue.Empty):
+                endpoint.bodies.get(timeout=0.3)
+        assert deliveries(account, 0) == []
+
+    def test_a_doubled_one_is_sent_twice_at_once(self, account: Account) -> None:
+        with Endpoint(200) as endpoint:
+            endpoint.release.clear()
+            submit(account, endpoint, "a teapot [[callback:twice]]")
+            # Neither is answered before both are there.
+            assert endpoint.bodies.get(timeout=30) == endpoint.bodies.get(timeout=30)
+            endpoint.release.set()
+            assert attempts(account, 2) == [200, 200]
+
+    def test_a_late_one_comes_after_its_time_scaled(self, account: Account) -> None:
+        with Endpoint(200) as endpoint:
+            submit(account, endpoint, "a teapot [[seconds:0]] [[callback_after:400]]")
+            (delivery,) = deliveries(account, 1)
+        assert delivery["at"] - account.ledger()["tasks"][0]["completed_at"] >= 0.4
+
+    def test_a_failure_may_have_the_code_of_the_vendors_other_page(self, account: Account) -> None:
+        with Endpoint(200) as endpoint:
+            submit(account, endpoint, "a teapot [[fail:Timeout]] [[callback:code200]]")
+            body = endpoint.bodies.get(timeout=30)
+        assert (body["code"], body["data"]["state"]) == (200, "failed")
+
+    @pytest.mark.parametrize("words", ["[[callback:never]]", "[[callback]]", "[[callback_after:soon]]"])
+    def test_other_words_are_refused(self, account: Account, words: str) -> None:
+        answer = account.post({"input": text_to_image(f"a teapot {words}")})
+        assert (answer.status_code, account.ledger()["tasks"]) == (400, [])
+
+
+class TestADeliveryByHand:
+    """``POST /sandbox/callbacks``."""
+
+    def deliver(self, account: Account, task: str) -> httpx.Response:
+        return account.control("POST", "/callbacks", params={"taskId": task})
+
+    def test_is_sent_whatever_was_sent_before(self, account: Account) -> None:
+        with Endpoint(200, 503) as endpoint:
+            task = submit(account, endpoint)
+            attempts(account, 1)
+            assert self.deliver(account, task).json()["status"] == 503
+            assert attempts(account, 2) == [200, 503]
+            assert endpoint.bodies.get(timeout=30) == endpoint.bodies.get(timeout=30)
+
+    def test_is_refused_before_the_task_has_ended(self, account: Account) -> None:
+        with Endpoint(200) as endpoint:
+            task = submit(account, endpoint, "a teapot [[seconds:900000]]")
+            assert self.deliver(account, task).status_code == 400
+            assert endpoint.bodies.empty()
+
+    def test_is_refused_for_a_task_without_an_address(self, account: Account) -> None:
+        task = account.submit("a teapot [[seconds:0]]")
+        assert self.deliver(account, task).status_code == 400
+
+    def test_is_refused_for_an_unknown_task(self, account: Account) -> None:
+        assert self.deliver(account, "task_nobody").status_code == 404
+
+
+def test_the_ledger_names_the_address_of_a_task(account: Account) -> None:
+    with Endpoint(200) as endpoint:
+        submit(account, endpoint)
+        account.submit()
+        addresses = [task["callback_url"] for task in account.ledger()["tasks"]]
+    assert addresses == [endpoint.url, None]

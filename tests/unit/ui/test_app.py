@@ -26,7 +26,7 @@ from airflow_provider_seedream.ui import shelf
 from airflow_provider_seedream.ui.addresses import MOUNT, TaskAddress
 from airflow_provider_seedream.ui.app import FileStream
 from airflow_provider_seedream.ui.headers import FILE_POLICY, PAGE_POLICY
-from airflow_provider_seedream.ui.plugin import LazyApp
+from airflow_provider_seedream.ui.plugin import gallery_app
 from tests.metadata_rows import MetadataRows, saved_entry
 
 TASK = TaskAddress("art", "r1", "draw")
@@ -71,7 +71,7 @@ class Reader:
 def log_in(auth: RightsPerDag, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Makes readers; each with the DAGs that they may read."""
     host = FastAPI()
-    host.mount(MOUNT, LazyApp())
+    host.mount(MOUNT, gallery_app())
 
     def make(*dag_ids: str, name: str = "ann") -> Reader:
         monkeypatch.setitem(RightsPerDag.rights, name, set(dag_ids))
@@ -439,7 +439,7 @@ class TestBadDays:
         self, auth: RightsPerDag, saved: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         host = FastAPI(root_path="/airflow")
-        host.mount(MOUNT, LazyApp())
+        host.mount(MOUNT, gallery_app())
         monkeypatch.setitem(RightsPerDag.rights, "ann", {"art"})
         token = auth.generate_jwt(SimpleAuthManagerUser(username="ann", role="viewer"))
         client = TestClient(host, cookies={"_token": token})

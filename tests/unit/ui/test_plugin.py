@@ -5,22 +5,31 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from airflow_provider_seedream.ui import app
-from airflow_provider_seedream.ui.addresses import MOUNT
-from airflow_provider_seedream.ui.plugin import LazyApp, SeedreamPlugin
+from airflow_provider_seedream.ui.addresses import CALLBACK_PATH, MOUNT
+from airflow_provider_seedream.ui.plugin import SeedreamPlugin, callback_app, gallery_app, mounted_apps
 
 
 def host() -> TestClient:
     """An api-server with the plugin and one page of its own."""
     airflow = FastAPI()
-    airflow.mount(MOUNT, LazyApp())
+    airflow.mount(MOUNT, gallery_app())
     airflow.add_api_route("/home", lambda: "home")
     return TestClient(airflow)
+
+
+def whole_host() -> TestClient:
+    """An api-server with all that the plugin mounts."""
+    airflow = FastAPI()
+    for mounted in mounted_apps(has_state_store=True):
+        airflow.mount(mounted["url_prefix"], mounted["app"])
+    return TestClient(airflow, raise_server_exceptions=False)
 
 
 class TestAFaultInTheGallery:
@@ -39,6 +48,42 @@ class TestAFaultInTheGallery:
     def test_of_the_importing_kind_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "airflow_provider_seedream.ui.app", None)
         assert host().get(f"{MOUNT}/").status_code == 503
+
+
+class TestTheCallbackEndpoint:
+    def test_answers_before_the_gallery_which_is_mounted_around_it(self) -> None:
+        prefixes = [app["url_prefix"] for app in mounted_apps(has_state_store=True)]
+        assert prefixes == [CALLBACK_PATH, MOUNT]
+
+    def test_is_not_there_where_airflow_has_no_state_store(self) -> None:
+        assert [app["url_prefix"] for app in mounted_apps(has_state_store=False)] == [MOUNT]
+
+    def test_works_when_the_gallery_does_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "airflow_provider_seedream.ui.app", None)
+        assert whole_host().get(f"{MOUNT}/").status_code == 503
+        assert whole_host().post(f"{CALLBACK_PATH}/x").text == "not found\n"
+
+    def test_costs_the_gallery_nothing_when_it_cannot_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "airflow_provider_seedream.ui.callback_app", None)
+        answer = whole_host().post(f"{CALLBACK_PATH}/secret")
+        assert answer.status_code == 503
+        assert "secret" not in answer.text
+        assert whole_host().get(f"{MOUNT}/").status_code != 503
+
+    @pytest.mark.parametrize("base", ["", "/airflow"])
+    async def test_hides_the_token_even_then(self, monkeypatch: pytest.MonkeyPatch, base: str) -> None:
+        monkeypatch.setitem(sys.modules, "airflow_provider_seedream.ui.callback_app", None)
+        path = f"{base}{CALLBACK_PATH}/secret"
+        scope: dict[str, Any] = {
+            "type": "http", "method": "POST", "headers": [], "path": path, "raw_path": path.encode(),
+            "query_string": b"secret",
+        }  # fmt: skip
+
+        async def send(message: Any) -> None:
+            assert "secret" not in str(scope)
+
+        await callback_app()(scope, lambda: None, send)  # type: ignore[arg-type, return-value]
+        assert scope["path"] == f"{base}{CALLBACK_PATH}/***"
 
 
 class TestEveryProcess:

@@ -1,0 +1,337 @@
+"""What the database knows of a callback: whether it is expected, that it has come, and who waits for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
+from airflow.utils.session import create_session
+from airflow.utils.state import State, TaskInstanceState
+from sqlalchemy import Select, and_, select, text
+from sqlalchemy.orm import Session
+
+from airflow_provider_seedream.apixo.journal import Journal, is_cleared
+from airflow_provider_seedream.callbacks.delivery import (
+    NOTE_XCOM_KEY,
+    Delivery,
+    Note,
+    Resumption,
+    note_key,
+    waiter_key,
+)
+from airflow_provider_seedream.callbacks.token import CallbackToken
+from airflow_provider_seedream.journal_store import KEY
+from airflow_provider_seedream.ui.addresses import TaskAddress
+from airflow_provider_seedream.ui.resuming import Plan, candidate_of, resume_deferred
+from airflow_provider_seedream.ui.shelf import is_id
+
+NOTE_LIFETIME = timedelta(days=30)
+"""After so long, Airflow's own clean-up may delete a note."""
+
+LOCK_SECONDS = 3
+"""So long a row that somebody else has locked is waited for (PostgreSQL)."""
+
+_BEGIN = {
+    "postgresql": f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'",
+    # SQLite has no locks of rows: two writers would decide upon the same state.
+    "sqlite": "BEGIN IMMEDIATE",
+}
+
+_FAILED = State.finished - {TaskInstanceState.SUCCESS}
+
+
+class Reason(StrEnum):
+    """Why a callback is refused; a tag of the metric."""
+
+    TOKEN = "token"  # noqa: S105 - it names one
+    """No task awaits a callback with this nonce, or what it has bought cannot be read."""
+    ENDED = "ended"
+    """The task was cleared, has failed or is gone, or its DAG run is over."""
+    OTHER_TASK = "other_task"
+    """The body names another taskId than the purchase has."""
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not an error
+    """A callback that does not count."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What came of a callback.
+
+    :param resumed: number of task instances that were resumed just now.
+    :param repeated: whether a delivery for the same purchase was recorded before.
+    :param again_at: epoch seconds at which :func:`resume` is worth calling; ``None`` if nothing is left
+        to do.
+    """
+
+    resumed: int = 0
+    repeated: bool = False
+    again_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How the task that has bought stands.
+
+    :param bought: taskId of the API; ``None`` while the answer to the submission is not recorded.
+    :param exists: whether Airflow still has the task instance.
+    :param cleared: whether a user has cleared it since it bought.
+    :param state: of the task instance.
+    :param run_is_over: whether its DAG run has ended.
+    :param note: of the first delivery, if there was one.
+    """
+
+    bought: str | None
+    exists: bool = True
+    cleared: bool = False
+    state: str | None = None
+    run_is_over: bool = False
+    note: Note | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nobody can wait for the purchase any more."""
+        handed_on = self.state == TaskInstanceState.SUCCESS
+        return not self.exists or self.cleared or self.state in _FAILED or (handed_on and self.run_is_over)
+
+    def refusal(self, delivery: Delivery | None = None) -> Reason | None:
+        """Why a delivery does not count; ``None`` if it does.
+
+        One that is recorded is accepted for ever, so that the vendor stops repeating it.
+
+        :param delivery: ``None`` where its body is not read yet.
+        """
+        if self.has_ended and self.note is None:
+            return Reason.ENDED
+        if delivery and self.bought and delivery.seedream_task_id != self.bought:
+            return Reason.OTHER_TASK
+        return None
+
+
+def check(token: CallbackToken) -> None:
+    """Whether a delivery with this token can count; reads only, and waits for nobody.
+
+    :raises Refused: it cannot.
+    """
+    _refuse_unknown_ids(token.task)
+    with create_session(scoped=False) as session:
+        ti = session.scalar(_query(token.task))
+        _accept(_standing(session, token, ti))
+
+
+def receive(token: CallbackToken, delivery: Delivery, now: float) -> Receipt:
+    """Record a delivery, and resume who waits for it.
+
+    These are two transactions: a task that is about to wait says so first and looks for the note then. Here
+    it is the other way round, so one of the two finds the other. What is lost in between is made up for by
+    the next delivery, by another call of :func:`resume`, or by the trigger's looks.
+
+    :param now: epoch seconds.
+    :raises Refused: it does not count.
+    """
+    _refuse_unknown_ids(token.task)
+    with _writing() as session:
+        ti = session.scalar(_locked(_query(token.task)))
+        standing = _standing(session, token, ti)
+        _accept(standing, delivery)
+        if not delivery.is_final:
+            return Receipt()
+        if standing.note is None:
+            _record(session, token, delivery, now)
+    return replace(resume(token, now), repeated=standing.note is not None)
+
+
+def resume(token: CallbackToken, now: float) -> Receipt:
+    """Resume who has become ready since a delivery was recorded, each task at most once.
+
+    :param now: epoch seconds.
+    :raises Refused: the token's task has ended without a delivery, or does not know it any more.
+    """
+    _refuse_unknown_ids(token.task)
+    with _writing() as session:
+        # This row is always locked first, and those who wait in their order: no two calls block each other.
+        ti = session.scalar(_locked(_query(token.task)))
+        standing = _standing(session, token, ti)
+        _accept(standing)
+        if ti is None or standing.note is None or standing.has_ended:
+            return Receipt()
+        has_bought = ti.state == TaskInstanceState.SUCCESS
+        waiting = session.scalars(_locked(_query_of_waiting(token))).all() if has_bought else [ti]
+        seedream_task_id = standing.bought or standing.note.seedream_task_id
+        return _resume_ready(session, token.task, standing.note, waiting, seedream_task_id, now)
+
+
+def _refuse_unknown_ids(task: TaskAddress) -> None:
+    """Ids that a database cannot be asked for would look like trouble with the database."""
+    if not all(map(is_id, (task.dag_id, task.run_id, task.task_id))):
+        raise Refused(Reason.TOKEN)
+
+
+def _accept(standing: Standing, delivery: Delivery | None = None) -> None:
+    if reason := standing.refusal(delivery):
+        raise Refused(reason)
+
+
+def _resume_ready(
+    session: Session,
+    task: TaskAddress,
+    note: Note,
+    waiting: Sequence[TaskInstance],
+    seedream_task_id: str,
+    now: float,
+) -> Receipt:
+    """Resume whoever of those who wait is ready, and record that.
+
+    :param task: that has bought, and keeps the note.
+    """
+    candidates = {candidate_of(ti): ti for ti in waiting}
+    plan = Plan.of(candidates, note, seedream_task_id, now)
+    for one in plan.ready:
+        resume_deferred(
+            session, candidates[one], Resumption(delivered_at=note.delivered_at, deadline=one.deadline)
+        )
+        note = note.with_resumed(one.task_id, one.map_index)
+    if plan.ready:
+        _keep(session, task, note)
+    return Receipt(resumed=len(plan.ready), again_at=plan.again_at)
+
+
+# --- the database ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _writing() -> Iterator[Session]:
+    """One transaction, which ends with an error where it would have to wait for long."""
+    with create_session(scoped=False) as session:
+        if statement := _BEGIN.get(session.get_bind().dialect.name):
+            session.execute(text(statement))
+        yield session
+
+
+def _query(task: TaskAddress) -> Select[Any]:
+    return select(TaskInstance).where(
+        TaskInstance.dag_id == task.dag_id,
+        TaskInstance.run_id == task.run_id,
+        TaskInstance.task_id == task.task_id,
+        TaskInstance.map_index == task.map_index,
+    )
+
+
+def _query_of_waiting(token: CallbackToken) -> Select[Any]:
+    """Tasks of the same DAG run that have said that they wait for this purchase."""
+    from airflow.models.task_state_store import TaskStateStoreModel as Entry
+
+    of_task = and_(
+        Entry.dag_id == TaskInstance.dag_id,
+        Entry.run_id == TaskInstance.run_id,
+        Entry.task_id == TaskInstance.task_id,
+        Entry.map_index == TaskInstance.map_index,
+    )
+    return (
+        select(TaskInstance)
+        .join(Entry, of_task)
+        .where(
+            Entry.dag_id == token.task.dag_id,
+            Entry.run_id == token.task.run_id,
+            Entry.key == waiter_key(token.digest),
+        )
+        .order_by(TaskInstance.task_id, TaskInstance.map_index)
+    )
+
+
+def _locked(query: Select[Any]) -> Select[Any]:
+    # Of this table only: its DAG run is joined, and the scheduler needs that row.
+    return query.with_for_update(of=TaskInstance)
+
+
+def _standing(session: Session, token: CallbackToken, ti: TaskInstance | None) -> Standing:
+    """How the task stands.
+
+    :raises Refused: it awaits no callback with this token.
+    """
+    record = _read(session, token.task, KEY)
+    journal = _journal(record)
+    if journal is None or not journal.awaits_callback(token.digest):
+        raise Refused(Reason.TOKEN)
+    purchase = journal.purchase_called(token.digest)
+    bought = purchase.seedream_task_id if purchase else None
+    note = Note.from_json(_read(session, token.task, note_key(token.digest)))
+    if ti is None:
+        return Standing(bought=bought, note=note, exists=False)
+    return Standing(
+        bought=bought,
+        note=note,
+        cleared=is_cleared(record, ti.max_tries),
+        state=ti.state,
+        run_is_over=ti.dag_run.state in State.finished_dr_states,
+    )
+
+
+def _journal(record: Any) -> Journal | None:
+    try:
+        return Journal.from_json(record)
+    except ValueError:
+        return None
+
+
+def _record(session: Session, token: CallbackToken, delivery: Delivery, now: float) -> None:
+    """Leave the note of a first delivery where its task finds it, and where other tasks do."""
+    task = token.task
+    note = Note(
+        digest=token.digest,
+        seedream_task_id=delivery.seedream_task_id,
+        state=delivery.state,
+        delivered_at=now,
+    )
+    _keep(session, task, note)
+    XComModel.set(
+        NOTE_XCOM_KEY,
+        note.to_json(),
+        dag_id=task.dag_id,
+        run_id=task.run_id,
+        task_id=task.task_id,
+        map_index=task.map_index,
+        # Plain JSON is stored as it is, as the values are that workers push.
+        serialize=False,
+        session=session,
+    )
+
+
+def _keep(session: Session, task: TaskAddress, note: Note) -> None:
+    expires_at = datetime.fromtimestamp(note.delivered_at, tz=UTC) + NOTE_LIFETIME
+    value = json.dumps(note.to_json())
+    _store().set(_scope(task), note_key(note.digest), value, expires_at=expires_at, session=session)
+
+
+def _read(session: Session, task: TaskAddress, key: str) -> Any:
+    """A value of a task's state; ``None`` where there is none, or what is there is no JSON."""
+    value = _store().get(_scope(task), key, session=session)
+    try:
+        return None if value is None else json.loads(value)
+    except ValueError:
+        return None
+
+
+def _store() -> Any:
+    """Airflow's task state store (3.3+)."""
+    from airflow.state import get_state_backend
+
+    return get_state_backend()
+
+
+def _scope(task: TaskAddress) -> Any:
+    from airflow.state import TaskScope
+
+    return TaskScope(task.dag_id, task.run_id, task.task_id, task.map_index)
