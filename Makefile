@@ -48,6 +48,7 @@ bench: install
 	$(BIN)/python benchmarks/import_cost.py
 	$(BIN)/python benchmarks/poll_cost.py
 	$(BIN)/python benchmarks/gallery_cost.py
+	$(BIN)/python benchmarks/callback_delay.py
 
 clean:
 	rm -rf $(VENV) .demo .ui .mypy_cache .pytest_cache .ruff_cache

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from decimal import Decimal
-from typing import Any
 
 import httpx
 import pytest
 
 from dev.postgres import Postgres
 from tests.airflow_world import Purchases, World
+from tests.books import Books, books
 
 pytestmark = pytest.mark.long
 
@@ -48,8 +47,11 @@ def soaked(world: World) -> tuple[str, Purchases]:
     return run_id, purchases
 
 
-def manifests(world: World) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in (world.images / "soak").glob("*.json")]
+@pytest.fixture(scope="module")
+def accounts(world: World, database: Postgres, soaked: tuple[str, Purchases]) -> Books:
+    """The run's books."""
+    run_id, purchases = soaked
+    return books(purchases.tasks(), world.images / "soak", database, "faults_soak", run_id)
 
 
 @pytest.mark.fault(
@@ -73,23 +75,9 @@ class TestABadDay:
         _, purchases = soaked
         assert len(purchases.tasks()) == TASKS
 
-    def test_ledger_manifests_and_results_agree_to_the_cent(
-        self, world: World, database: Postgres, soaked: tuple[str, Purchases]
-    ) -> None:
-        run_id, purchases = soaked
-        ledger = sum(
-            (Decimal(str(task["charged"])) - Decimal(str(task["refunded"])) for task in purchases.tasks()),
-            Decimal(0),
-        )
-        saved = sum((Decimal(str(manifest["cost_usd"])) for manifest in manifests(world)), Decimal(0))
-        query = f"SELECT value FROM xcom WHERE run_id='{run_id}' AND key='return_value'"
-        returned = sum(
-            (Decimal(str(json.loads(row[0])["cost_usd"])) for row in database.query(query)), Decimal(0)
-        )
-        assert ledger == saved == returned == Decimal("0.035") * IMAGES
+    def test_ledger_manifests_and_results_agree_to_the_cent(self, accounts: Books) -> None:
+        assert accounts.charged == accounts.saved == accounts.returned == Decimal("0.035") * IMAGES
 
-    def test_every_image_is_there(self, world: World, soaked: tuple[str, Purchases]) -> None:
-        folder = world.images / "soak"
-        recorded = [image["name"] for manifest in manifests(world) for image in manifest["images"]]
-        assert sorted(recorded) == sorted(file.name for file in folder.iterdir() if file.suffix != ".json")
-        assert len(recorded) == IMAGES
+    def test_every_image_is_there(self, accounts: Books) -> None:
+        assert accounts.recorded == accounts.files
+        assert len(accounts.files) == IMAGES

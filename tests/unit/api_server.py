@@ -71,9 +71,11 @@ class ApiServer:
         return self.heard[count - 1]
 
 
-def resumption(deadline: float | None = None) -> dict[str, Any]:
+def resumption(deadline: float | None = None, seedream_task_ids: tuple[str, ...] = ()) -> dict[str, Any]:
     """The event by which the api-server resumes a task whose callback has come just now."""
-    return Resumption(delivered_at=time.time(), deadline=deadline).to_event()
+    return Resumption(
+        delivered_at=time.time(), deadline=deadline, seedream_task_ids=seedream_task_ids
+    ).to_event()
 
 
 @contextmanager

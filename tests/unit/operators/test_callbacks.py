@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,13 +13,14 @@ from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferr
 from airflow.sdk import BaseOperator
 
 from airflow_provider_seedream import parameters
-from airflow_provider_seedream.apixo.errors import AmbiguousSubmitError, InvalidRequestError
+from airflow_provider_seedream.apixo.errors import AmbiguousSubmitError, InvalidRequestError, LookFailedError
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.callbacks.delivery import Note, note_key
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.journal_store import KEY
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator, SeedreamSubmitOperator
 from airflow_provider_seedream.purchasing import Purchases
+from airflow_provider_seedream.retry_policy import SeedreamRetryPolicy
 from tests.unit.airflow_tries import TaskTries
 from tests.unit.api_server import ApiServer, api_server, resumption
 from tests.unit.conftest import Apixo, Connect
@@ -54,6 +56,17 @@ def deferral(outcome: Any) -> dict[str, Any]:
     """The arguments of the trigger on which a task has deferred."""
     assert isinstance(outcome, TaskDeferred), outcome
     return dict(outcome.trigger.serialize()[1])
+
+
+def leave_note(tries: TaskTries, called: ApiServer, number: int) -> None:
+    """What the api-server does with a callback, when it comes."""
+    heard = called.wait_for(number)
+    tries.store.set(note_key(heard.token.digest), heard.note.to_json())
+
+
+def segment(tries: TaskTries, operator: BaseOperator, event: dict[str, Any]) -> Any:
+    """Resume a task up to its next deferral, or to its end."""
+    return tries._segment(lambda: operator.execute_complete(tries._context(), event))  # type: ignore[attr-defined]
 
 
 def lose_the_answer(apixo: Apixo) -> None:
@@ -171,11 +184,12 @@ class TestResumed:
         )
         tries.store.set(note_key(forged.digest), forged.to_json())
         deadline = time.time() + 7
-        outcome = tries._segment(lambda: operator.execute_complete(tries._context(), resumption(deadline)))
+        outcome = segment(tries, operator, resumption(deadline))
         again = deferral(outcome)
         assert connected.tasks()[0]["polls"] == 1
         assert again["deadline"] == deadline, "a callback must not make the wait longer"
-        assert (again["interval_high"], again["called"]) == (5, False), "from now on it looks as usual"
+        assert (again["interval_high"], again["called"]) == (60, True)
+        assert again["created_at"] + again["first_look"] > time.time() + 50, "nothing looks again soon"
 
     def test_a_look_that_fails_leaves_the_wait_to_the_triggerer(
         self, called: ApiServer, connected: Apixo, monkeypatch: pytest.MonkeyPatch
@@ -185,8 +199,23 @@ class TestResumed:
         heard = called.wait_for()
         tries.store.set(note_key(heard.token.digest), heard.note.to_json())
         connected.fault("/statusTask", status=403)
-        outcome = tries._segment(lambda: operator.execute_complete(tries._context(), resumption()))
+        outcome = segment(tries, operator, resumption())
         assert not deferral(outcome)["called"]
+
+    def test_what_no_record_tells_is_known_from_what_the_wait_was_about(
+        self, called: ApiServer, connected: Apixo
+    ) -> None:
+        few = {"prompt": "a fox [[deliver:1]]", "max_images": 2, "on_partial": "top_up", "min_images": 2}
+        tries = generate(**few)
+        operator, _ = tries.run_until_deferral()
+        leave_note(tries, called, 1)
+        tries.store.refuses_after = len(tries.store.writes) + 1  # the intent of the top-up, and no more
+        segment(tries, operator, resumption())
+        main, top_up = (task["taskId"] for task in connected.tasks())
+        tries.store.refuses_after = None
+        called.wait_for(2)
+        result = tries.resume(operator, resumption(seedream_task_ids=(main, top_up)))
+        assert (result["delivered"], len(connected.tasks())) == (2, 2)
 
     def test_after_the_deadline_what_has_finished_is_kept(self, called: ApiServer) -> None:
         result = self.resumed(called, generate(), deadline=time.time() - 60)
@@ -194,6 +223,55 @@ class TestResumed:
 
 
 class TestALostAnswer:
+    @pytest.mark.parametrize("on_ambiguous_submit", ["fail", "resubmit"])
+    def test_to_a_top_up_is_made_up_for_as_well(
+        self, called: ApiServer, connected: Apixo, on_ambiguous_submit: str
+    ) -> None:
+        few = {"prompt": "a fox [[deliver:1]]", "max_images": 2, "on_partial": "top_up"}
+        tries = generate(**few, on_ambiguous_submit=on_ambiguous_submit)
+        operator, _ = tries.run_until_deferral()
+        leave_note(tries, called, 1)
+        with worker_dies(Purchases, "_record"):
+            segment(tries, operator, resumption())
+        leave_note(tries, called, 2)
+        result = tries.run()
+        assert (result["delivered"], len(connected.tasks())) == (2, 2)
+
+    @pytest.mark.parametrize("on_ambiguous_submit", ["fail", "resubmit"])
+    def test_is_not_given_up_while_apixo_cannot_be_asked(
+        self,
+        called: ApiServer,
+        connected: Apixo,
+        monkeypatch: pytest.MonkeyPatch,
+        on_ambiguous_submit: str,
+    ) -> None:
+        monkeypatch.setattr("airflow_provider_seedream.purchasing.CALLBACK_SECONDS", 0.0)
+        tries = generate(on_ambiguous_submit=on_ambiguous_submit)
+        with worker_dies(Purchases, "_record"):
+            tries.run()
+        leave_note(tries, called, 1)
+        connected.fault("/statusTask", times=4, status=503, headers={"Retry-After": "0"})
+        with pytest.raises(LookFailedError, match="looks again at the task that a callback has named"):
+            tries.run()
+        assert tries.run()["seedream_task_id"] == connected.tasks()[0]["taskId"]
+        assert len(connected.tasks()) == 1
+
+    def test_is_not_waited_for_when_the_callback_has_told_it(
+        self, called: ApiServer, connected: Apixo, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(Purchases, "_may_be_on_its_way", lambda self, intent: pytest.fail("it waits"))
+        tries = generate()
+        with worker_dies(Purchases, "_record"):
+            tries.run()
+        leave_note(tries, called, 1)
+        assert tries.run()["delivered"] == 1
+
+    def test_is_asked_for_again_when_a_callback_can_have_come(self) -> None:
+        error = AmbiguousSubmitError("the connection broke")
+        error.callback_may_tell = error.retry_helps = True
+        decision = SeedreamRetryPolicy().evaluate(error, try_number=3, max_tries=5)
+        assert decision.retry_delay == timedelta(seconds=180)
+
     def test_is_made_up_for_by_the_callback_in_the_next_try(
         self, called: ApiServer, connected: Apixo
     ) -> None:
@@ -306,6 +384,14 @@ class TestRefusedWhenTheDagIsParsed:
                     "destination": "file:///tmp/images",
                 },
                 "destination.*wait_for_completion=True",
+            ),
+            (
+                {
+                    "wait_for_completion": False,
+                    "callback_url": "https://mine.example.com",
+                    "on_partial": "top_up",
+                },
+                "on_partial.*wait_for_completion=True",
             ),
         ],
     )

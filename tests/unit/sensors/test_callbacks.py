@@ -9,6 +9,7 @@ import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import DAG
 
+from airflow_provider_seedream import steps
 from airflow_provider_seedream.apixo.records import Submission
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.callbacks.delivery import NOTE_XCOM_KEY, Note, waiter_key
@@ -109,6 +110,15 @@ class TestWaiting:
         asked = deferral(tries.run_until_deferral()[1])
         assert (asked["interval_high"], asked["called"]) == (5, False)
 
+    def test_a_note_that_cannot_be_read_does_not_matter(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def unreadable(*_: Any) -> Any:
+            raise ValueError("no text of this XCom backend")
+
+        monkeypatch.setattr(steps, "_pushed_nearby", unreadable)
+        tries = sensor(buy(LONG))
+        monkeypatch.setattr(steps, "recorded_submission", lambda *_: buy(LONG))
+        assert deferral(tries.run_until_deferral()[1])["called"]
+
     def test_without_callback_nothing_is_written(self) -> None:
         tries = sensor(buy(LONG, callback=None))
         assert not deferral(tries.run_until_deferral()[1])["called"]
@@ -134,4 +144,5 @@ class TestResumed:
         outcome = tries._segment(lambda: operator.execute_complete(tries._context(), resumption(deadline)))
         again = deferral(outcome)
         assert connected.tasks()[0]["polls"] == 1
-        assert (again["deadline"], again["interval_high"], again["called"]) == (deadline, 5, False)
+        assert (again["deadline"], again["interval_high"], again["called"]) == (deadline, 60, True)
+        assert again["created_at"] + again["first_look"] >= deadline - 1, "nothing looks again soon"

@@ -162,13 +162,16 @@ BODIES: dict[str, Callable[[str], bytes]] = {
     "a long taskId": lambda text: post(text, changed(taskId="t" * 10_000)),
     "a taskId of two lines": lambda text: post(text, changed(taskId="t\nINFO all is well")),
     "a taskId with a zero": lambda text: post(text, changed(taskId="t\0")),
+    "no body": lambda text: request("POST", text, b"", "Content-Type: application/json"),
+}
+
+ANNOUNCEMENTS: dict[str, Callable[[str], bytes]] = {
     "a form": lambda text: post(text, media_type="application/x-www-form-urlencoded"),
     "text": lambda text: post(text, media_type="text/plain"),
     "nearly JSON": lambda text: post(text, media_type="application/jsonp"),
     "no type": lambda text: request("POST", text, BODY, f"Content-Length: {len(BODY)}"),
     "two types": lambda text: post(text, BODY, "Content-Type: application/json"),
     "two types in one": lambda text: post(text, media_type="application/json, text/html"),
-    "no body": lambda text: request("POST", text, b"", "Content-Type: application/json"),
     "a gigabyte announced": lambda text: request(
         "POST", text, BODY, "Content-Type: application/json", f"Content-Length: {GIGABYTE}"
     ),
@@ -188,6 +191,14 @@ class TestARefusal:
     def test_of_a_body(self, site: Site, desk: HandDesk, counted: Counted, kind: str) -> None:
         assert site.send(BODIES[kind](desk.token.to_text())) == REFUSAL
         assert desk.deliveries == []
+        assert counted.get(timeout=30) == refusal("body")
+
+    @pytest.mark.parametrize("kind", ANNOUNCEMENTS)
+    def test_of_what_is_announced_comes_before_it_is_read(
+        self, site: Site, desk: HandDesk, counted: Counted, kind: str
+    ) -> None:
+        assert site.send(ANNOUNCEMENTS[kind](desk.token.to_text())) == REFUSAL
+        assert site.read.total == 0
         assert counted.get(timeout=30) == refusal("body")
 
     @pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE", "OPTIONS"])
@@ -250,7 +261,11 @@ class TestABodyWithAValidToken:
         with site.connect() as connection:
             # What there is of it is a whole callback, but more was announced.
             connection.sendall(post(desk.token.to_text(), BODY + b" ")[:-1])
-        assert counted.get(timeout=30) == refusal("body")
+            while not site.read.total:
+                assert site.deliver(new_token()) == REFUSAL
+        while (counter := counted.get(timeout=30)) == refusal("token"):
+            pass
+        assert counter == refusal("body")
         assert desk.deliveries == []
 
     def test_holds_one_of_few_places(self, open_site: OpenSite, desk: HandDesk, counted: Counted) -> None:
