@@ -40,14 +40,16 @@ def count_resumption(delay: float) -> None:
 
     :param delay: seconds.
     """
-    Stats.timing("seedream.callback.delay", timedelta(seconds=delay))
+    with suppress(Exception):  # a metrics fault must not fail what was paid for
+        Stats.timing("seedream.callback.delay", timedelta(seconds=delay))
 
 
 def count_delivery(outcome: str) -> None:
     """Add to the counter ``seedream.callback.deliveries``, tagged with what became of a callback.
 
     :param outcome: ``resumed``: its task goes on; ``parked``: recorded, its task is not ready or needs
-        nothing; ``repeated``: it had been recorded before.
+        nothing; ``repeated``: it had been recorded before; ``unfinished``: not recorded, since it says that
+        the generation goes on.
     """
     _count_callback("deliveries", {"outcome": outcome})
 

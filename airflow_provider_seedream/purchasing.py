@@ -10,8 +10,6 @@ from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import mask_secret
-
 from airflow_provider_seedream.apixo.errors import (
     AmbiguousSubmitError,
     BalanceError,
@@ -30,8 +28,8 @@ from airflow_provider_seedream.apixo.model import SEEDREAM_4_5
 from airflow_provider_seedream.apixo.records import SUBMISSION_KEY, Submission, result_record
 from airflow_provider_seedream.apixo.request import CALLBACK, GenerateRequest
 from airflow_provider_seedream.apixo.verdict import Verdict, task_failed
-from airflow_provider_seedream.callbacks.address import callback_base_url, callback_url
-from airflow_provider_seedream.callbacks.token import CallbackToken
+from airflow_provider_seedream.callbacks.address import calling_airflow
+from airflow_provider_seedream.callbacks.delivery import Resumption
 from airflow_provider_seedream.hooks.seedream import check_sendable
 from airflow_provider_seedream.journal_store import JournalStore
 from airflow_provider_seedream.links.seedream import offer_gallery
@@ -129,7 +127,6 @@ class Purchases:
         self.resumed = False
         self.verdicts: dict[str, Verdict] = {}
         self.refusal: SeedreamError | None = None
-        self._told: set[str] = set()
 
     @property
     def bought(self) -> tuple[Submission, ...]:
@@ -175,6 +172,8 @@ class Purchases:
         """
         self.resumed = True
         named, self.verdicts = Verdict.read_event(event)
+        if resumption := Resumption.from_event(event):
+            named += resumption.seedream_task_ids
         journal, problem = self._recorded_journal()
         self._journal = journal.with_purchases([*self._pushed(), *self._foreign(named, journal)])
         if not self.bought:
@@ -194,8 +193,7 @@ class Purchases:
         fingerprint = request.fingerprint
         step = self._journal.next_step(fingerprint)
         if step is NextStep.AMBIGUOUS:
-            self._wait_for_the_answer()
-            self._learn_from_callback(request)
+            self._wait_for_the_answer(request)
             step = self._journal.next_step(fingerprint)
         if step is NextStep.CARRY_ON:
             return self._find_alive(request)
@@ -241,9 +239,12 @@ class Purchases:
             self._hook.log.info("A connected set may have fewer images than asked for; it is not topped up.")
             return False
         order = {**main.request, "max_images": missing, "model": main.model, "provider": main.provider}
+        request = GenerateRequest(**order)
+        if self._learn_from_callback(request):
+            return True
         try:
             self._settle_intent()
-            self.buy(GenerateRequest(**order))
+            self.buy(request)
         except (NotChargedError, AmbiguousSubmitError) as error:
             self.refusal = error
             self._hook.log.warning("%d image(s) are missing and cannot be bought: %s", missing, error)
@@ -294,22 +295,15 @@ class Purchases:
 
     def _addressed(self, request: GenerateRequest) -> tuple[GenerateRequest, str | None]:
         """The request with the URL that APIXO calls; the digest in it, where that is Airflow's."""
-        url, digest = self._terms.callback_url, None
-        if self._calls_airflow:
-            base = callback_base_url(self._hook.account, self._hook.seedream_conn_id)
-            ti = self._ti
-            token = CallbackToken.for_purchase(TaskAddress(ti.dag_id, ti.run_id, ti.task_id, ti.map_index))
-            # APIXO's answer may quote the address.
-            mask_secret(token.nonce)
-            url, digest = callback_url(base, token), token.digest
-        if url is None:
+        own_url, ti = self._terms.callback_url, self._ti
+        if own_url is not None:
+            return replace(request, request_type=CALLBACK, callback_url=own_url), None
+        # Without a record that lasts, a callback could not be told from a forged one; a worker may be older
+        # than the DAG processor, which has let this pass.
+        if not self._terms.calls_airflow or not self._store.survives_retries:
             return request, None
-        return replace(request, request_type=CALLBACK, callback_url=url), digest
-
-    @property
-    def _calls_airflow(self) -> bool:
-        """Whether a callback can be told from a forged one; a worker may be older than the DAG processor."""
-        return self._terms.calls_airflow and self._store.survives_retries
+        task = TaskAddress(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+        return calling_airflow(request, task, self._hook.account, self._hook.seedream_conn_id)
 
     def _record(self, request: GenerateRequest, task_id: str) -> None:
         price = self._hook.account.price_per_image
@@ -361,31 +355,40 @@ class Purchases:
 
     # --- a submission without an answer --------------------------------------------------------------
 
-    def _wait_for_the_answer(self) -> None:
+    def _wait_for_the_answer(self, request: GenerateRequest) -> None:
         """Leave another worker, which Airflow took for dead, the time to record what it is just buying."""
-        while (intent := self._journal.intent) and self._may_be_on_its_way(intent):
+        while not self._learn_from_callback(request):
+            intent = self._journal.intent
+            if intent is None or not self._may_be_on_its_way(intent):
+                return
             time.sleep(ANSWER_PAUSE)
             self.load()
 
     def _may_be_on_its_way(self, intent: Intent) -> bool:
         return time.time() < intent.at + self._hook.account.request_timeout
 
-    def _learn_from_callback(self, request: GenerateRequest) -> None:
-        """Take what a callback says for the lost answer, once APIXO has confirmed that the task is ours."""
+    def _learn_from_callback(self, request: GenerateRequest) -> bool:
+        """Whether a callback has told a lost answer, and APIXO has confirmed that the task is ours.
+
+        :raises LookFailedError: APIXO cannot be asked at the moment.
+        """
         intent = self._journal.intent
         note = self._store.note(intent.callback) if intent and intent.callback else None
-        if note is None:
-            return
+        if intent is None or note is None:
+            return False
         try:
             status = self._hook.get_status(note.seedream_task_id, request.model)
         except LookFailedError as error:
+            if error.retryable:
+                raise
             self._hook.log.warning("A callback named task %r: %s", note.seedream_task_id, error)
-            return
-        if intent and (status.created_at or intent.at) < intent.at - CLOCKS_APART:
+            return False
+        if (status.created_at or intent.at) < intent.at - CLOCKS_APART:
             self._hook.log.warning("A callback named task %r, which is older.", note.seedream_task_id)
-            return
+            return False
         self._hook.log.info("The answer to the submission was lost; a callback has told it.")
         self._record(self.as_sent(request), status.task_id)
+        return True
 
     def _settle_intent(self) -> None:
         """Decide about a submission of an earlier try whose answer nobody recorded."""
@@ -510,21 +513,28 @@ class Purchases:
 
     # --- what callbacks have told --------------------------------------------------------------------
 
-    def look_at_delivered(self) -> None:
-        """Look at those purchases whose callback has come; what it says is only a hint."""
+    def look_at_delivered(self) -> bool:
+        """Look at those purchases whose callback has come, which is but a hint.
+
+        :returns: whether APIXO says of one that it is still in progress.
+        """
+        in_progress = False
         for one in self._unfinished:
             if one.callback is None or self._store.note(one.callback) is None:
                 continue
-            self._told.add(one.callback)
             try:
-                self._remember(self._hook.get_status(one.seedream_task_id, one.model))
+                status = self._hook.get_status(one.seedream_task_id, one.model)
             except LookFailedError as error:
                 self._hook.log.warning("%s Waiting on.", error)
+                continue
+            self._remember(status)
+            in_progress = in_progress or not status.finished
+        return in_progress
 
     @property
-    def awaits_callback(self) -> bool:
-        """Whether a callback is still to come for everything that is waited for."""
-        return all(one.callback is not None and one.callback not in self._told for one in self._unfinished)
+    def are_called_back(self) -> bool:
+        """Whether APIXO calls Airflow for everything that is waited for."""
+        return all(one.callback is not None for one in self._unfinished)
 
     # --- what came of it -----------------------------------------------------------------------------
 

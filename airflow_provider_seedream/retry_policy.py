@@ -10,7 +10,13 @@ try:
 except ImportError as error:
     raise ImportError("SeedreamRetryPolicy needs Airflow 3.3 or later, which has retry policies.") from error
 
-from airflow_provider_seedream.apixo.errors import ChargedError, Kind, SeedreamError, TaskFailedError
+from airflow_provider_seedream.apixo.errors import (
+    AmbiguousSubmitError,
+    ChargedError,
+    Kind,
+    SeedreamError,
+    TaskFailedError,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -21,14 +27,18 @@ DEFAULT_BASE = {Kind.RATE_LIMIT: 60.0, Kind.TRANSIENT: 20.0, Kind.UNKNOWN: 60.0}
 CARRY_ON_SECONDS = 10.0
 """Looking again at what is paid for costs nothing, so it need not wait long."""
 
+CALLBACK_SECONDS = 180.0
+"""After which a callback has come, if it comes: the vendor's provider gives up a generation then."""
+
 
 class SeedreamRetryPolicy(RetryPolicy):
     """Turns what APIXO said into the delay of a retry; for the ``retry_policy`` of a task with this provider.
 
     ``Retry-After`` is kept to. Without it, a throttled submission waits 60 s, a passing fault 20 s, an
     unknown one 60 s, each doubled per try up to ``max_delay``; what only looks again at a paid task waits
-    10 s. What no retry can help fails at once, in plain Python tasks with the hook, too. Other exceptions
-    are left to the task's own ``retry_delay``.
+    10 s, and 180 s where a callback may yet tell what became of a lost answer. What no retry can help
+    fails at once, in plain Python tasks with the hook, too. Other exceptions are left to the task's own
+    ``retry_delay``.
 
     :param max_delay: longest delay chosen here, in seconds or as a timedelta; APIXO may ask for more.
     """
@@ -55,6 +65,8 @@ class SeedreamRetryPolicy(RetryPolicy):
         asked: float | None = getattr(error, "retry_after", None)
         if asked is not None:
             return max(1.0, asked)
+        if isinstance(error, AmbiguousSubmitError) and error.callback_may_tell:
+            return CALLBACK_SECONDS
         if isinstance(error, ChargedError) and not isinstance(error, TaskFailedError):
             return CARRY_ON_SECONDS
         base = DEFAULT_BASE.get(error.cause.kind, DEFAULT_BASE[Kind.UNKNOWN])

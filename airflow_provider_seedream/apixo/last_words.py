@@ -9,6 +9,7 @@ from decimal import Decimal
 from airflow_provider_seedream.apixo.errors import (
     AmbiguousSubmitError,
     InterruptedJobError,
+    LookFailedError,
     RecordError,
     SeedreamError,
     TaskFailedError,
@@ -41,7 +42,7 @@ def last_words(
     retry = _retry(error, bought, record_lasts, perhaps)
     if bought and not isinstance(error, TaskFailedError):
         ids = [one.seedream_task_id for one in bought]
-        retry += f" Clearing this Airflow task buys anew; {_at_no_cost(ids)}"
+        retry += f" Clearing this Airflow task buys anew; {at_no_cost(ids)}"
     return LastWords(_charged(error, bought, perhaps), retry)
 
 
@@ -53,7 +54,7 @@ def what_remains(task_id: str, status: TaskStatus | None, problem: str) -> str:
     """
     if status is not None and status.state == FAILED:
         return f"Task {task_id} has failed; APIXO refunds its pre-charge."
-    collect = _at_no_cost([task_id])
+    collect = at_no_cost([task_id])
     if status is not None and status.succeeded:
         return f"Task {task_id} has delivered {len(status.urls)} image(s), which are billed. {collect}"
     state = f"in state {status.state}" if status else f"in a state that could not be read ({problem})"
@@ -66,8 +67,17 @@ def what_goes_on(task_id: str) -> str:
     return (
         "The wait in the triggerer has ended: a callback resumes the task, or a user has ended it. "
         f"In that case task {task_id} goes on at APIXO: it cannot be cancelled, and is billed when it "
-        f"delivers. {_at_no_cost([task_id])}"
+        f"delivers. {at_no_cost([task_id])}"
     )
+
+
+def at_no_cost(task_ids: Sequence[str]) -> str:
+    """How to finish without paying again, as a whole sentence.
+
+    :param task_ids: of the API, at least one.
+    """
+    ids = " and ".join(f"seedream_task_id={task_id!r}" for task_id in task_ids)
+    return f"SeedreamTaskSensor and SeedreamDownloadOperator with {ids} finish the job at no cost."
 
 
 def _charged(error: SeedreamError, bought: Sequence[Submission], perhaps: Decimal | None) -> str:
@@ -94,6 +104,8 @@ def _retry(
         return "buys nothing: it carries on if a callback has told the taskId by then."
     if isinstance(error, AmbiguousSubmitError):
         return "submits again, since on_ambiguous_submit is 'resubmit'."
+    if perhaps and not bought and isinstance(error, LookFailedError):
+        return "looks again at the task that a callback has named."
     if bought and not isinstance(error, TaskFailedError):
         return "carries on with what was bought for this request, and buys nothing again."
     if perhaps and isinstance(error, InterruptedJobError):
@@ -109,11 +121,6 @@ def _why_none(error: SeedreamError, bought: Sequence[Submission], record_lasts: 
     if not record_lasts and (bought or error.cause.retryable):
         return "it would buy again, since no record of the purchase outlasts this try"
     return "it could not help"
-
-
-def _at_no_cost(task_ids: Sequence[str]) -> str:
-    ids = " and ".join(f"seedream_task_id={task_id!r}" for task_id in task_ids)
-    return f"SeedreamTaskSensor and SeedreamDownloadOperator with {ids} finish the job at no cost."
 
 
 def _names(bought: Sequence[Submission]) -> str:

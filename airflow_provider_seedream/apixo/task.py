@@ -58,12 +58,11 @@ class TaskStatus:
         """
         if not isinstance(data, Mapping):
             raise UnreadableAnswerError(f"'data' is {type(data).__name__} instead of an object", task_id)
-        state = data.get("state")
-        if not isinstance(state, str) or not state.strip():
+        state = read_state(data.get("state"))
+        if not state:
             raise UnreadableAnswerError("it has no 'state'", task_id)
         if (reported := data.get("taskId")) not in (None, task_id):
             raise UnreadableAnswerError(f"it is about another task, {plain(reported, 80)!r}", task_id)
-        state = plain(state.strip().lower(), _WORD)
         return cls(
             task_id=task_id,
             state=state,
@@ -83,6 +82,11 @@ class TaskStatus:
         """The reverse of :meth:`to_json`; unknown keys are ignored."""
         known = {name: value[name] for name in cls.__slots__ if name in value}
         return cls(**{**known, "urls": tuple(known.get("urls", ()))})
+
+
+def read_state(value: Any) -> str:
+    """A task's state as the API reports it, in lower case; empty where there is none."""
+    return plain(value.strip().lower(), _WORD) if isinstance(value, str) else ""
 
 
 def _result_urls(result: Any, task_id: str) -> tuple[str, ...]:

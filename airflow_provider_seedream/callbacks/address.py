@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from urllib.parse import SplitResult, urlsplit
 
-from airflow.providers.common.compat.sdk import conf
+from airflow.providers.common.compat.sdk import conf, mask_secret
 
 from airflow_provider_seedream.apixo.account import Account
 from airflow_provider_seedream.apixo.addresses import is_loopback, is_public, without_secrets
 from airflow_provider_seedream.apixo.errors import InvalidRequestError, Problem
+from airflow_provider_seedream.apixo.request import CALLBACK, GenerateRequest
 from airflow_provider_seedream.callbacks.token import CallbackToken
-from airflow_provider_seedream.ui.addresses import CALLBACK_PATH
+from airflow_provider_seedream.ui.addresses import CALLBACK_PATH, TaskAddress
 
 _SETTING = "[seedream] callback_base_url"
 _REMEDY = (
@@ -44,6 +46,22 @@ def callback_url(base: str, token: CallbackToken) -> str:
     :param base: of :func:`callback_base_url`.
     """
     return f"{base}{CALLBACK_PATH}/{token.to_text()}"
+
+
+def calling_airflow(
+    request: GenerateRequest, task: TaskAddress, account: Account, conn_id: str
+) -> tuple[GenerateRequest, str]:
+    """A request whose callback goes to Airflow, and the digest to record before it is sent.
+
+    :param task: that buys.
+    :param conn_id: the connection that describes the account.
+    :raises InvalidRequestError: Airflow has no address that APIXO could call.
+    """
+    token = CallbackToken.for_purchase(task)
+    # APIXO's answer may quote the address.
+    mask_secret(token.nonce)
+    url = callback_url(callback_base_url(account, conn_id), token)
+    return replace(request, request_type=CALLBACK, callback_url=url), token.digest
 
 
 def broken_rule(url: str, *, api_is_local: bool) -> str | None:

@@ -445,10 +445,14 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
             rule = "nobody would learn of the result"
             remedy = "Give callback_url with request_type='callback', or use SeedreamSubmitOperator."
             raise InvalidRequestError([Problem("wait_for_completion", "False", rule, remedy)])
-        if self._saves:
+        about_images = {"destination": None, "min_images": 1, "on_partial": "accept"}
+        given = [name for name, default in about_images.items() if getattr(self, name) != default]
+        if given:
             rule = "there are no images yet when a task does not wait for them"
-            remedy = "Leave the destination out, or wait_for_completion=True."
-            raise InvalidRequestError([Problem("destination", shown(str(self.destination)), rule, remedy)])
+            remedy = "Leave it out, or wait_for_completion=True."
+            raise InvalidRequestError(
+                [Problem(name, shown(str(getattr(self, name))), rule, remedy) for name in given]
+            )
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check everything that is free, submit unless an earlier try did, and wait."""
@@ -510,9 +514,9 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
         """
         from airflow_provider_seedream.metrics import count
 
-        purchases.look_at_delivered()
+        hinted = purchases.look_at_delivered()
         if purchases.pending:
-            purchases.verdicts |= self._wait(context, purchases, deadline)
+            purchases.verdicts |= self._wait(context, purchases, deadline, hinted=hinted)
         result = purchases.result()
         if self._saves:
             # Before a top-up, so that whatever becomes of that, these are kept.
@@ -539,13 +543,15 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
             self.log.warning("%.0f s are left, which is too little for a top-up.", max(0.0, left))
         return left > pace.first_look
 
-    def _wait(self, context: Context, purchases: Purchases, deadline: float | None) -> dict[str, Verdict]:
+    def _wait(
+        self, context: Context, purchases: Purchases, deadline: float | None, *, hinted: bool
+    ) -> dict[str, Verdict]:
         from airflow_provider_seedream import steps
 
         purchases.keep_record()
         if deadline is None:
             deadline = steps.wait_until(context, self, self.generation_timeout)
-        called = purchases.awaits_callback
+        called = purchases.are_called_back
         pace = steps.paced(purchases.bought[-1], self.first_poll, self.poll_interval, called=called)
         if self.deferrable:
             steps.defer_until_finished(
@@ -554,6 +560,7 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
                 pace,
                 deadline=deadline,
                 conn_id=self.seedream_conn_id,
+                next_look=time.time() + pace.interval_high if hinted else None,
                 called=called,
             )
         return steps.wait(self.hook, purchases.bought, pace, deadline=deadline)

@@ -170,9 +170,8 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         digest = submission.callback or ""
         # In this order: a callback that comes later finds the sensor, one that came before is found by it.
         registered = bool(digest) and waiting.register(context, digest, self.log)
-        delivered = delivered or (registered and steps.has_delivered(context, self, digest))
-        called = registered and not delivered
-        watch = self._start_watch(submission, deadline, called=called)
+        delivered = delivered or (registered and steps.callback_came(context, self, digest))
+        watch = self._start_watch(submission, deadline, called=registered)
         if delivered or watch.next_look <= time.time():
             # What is already finished is delivered without deferring.
             self.hook.look(watch, submission.model)
@@ -184,8 +183,8 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
             watch.pace,
             deadline=watch.deadline,
             conn_id=self.seedream_conn_id,
-            next_look=watch.next_look if watch.looks else None,
-            called=called,
+            next_look=watch.next_look if watch.status else None,
+            called=registered,
         )
 
     def _wait_here(self, submission: Submission, context: Context) -> Verdict:

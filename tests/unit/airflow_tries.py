@@ -8,17 +8,37 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
+import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import BaseOperator
 
 
 class WorkerDied(BaseException):
     """Nothing can catch a SIGKILL, so nothing but the test may catch this."""
+
+
+@contextmanager
+def worker_dies(owner: Any, name: str, *, after: bool = False, at: int = 1) -> Iterator[None]:
+    """The worker dies at a call, the first or a later one, or right after it; nobody can catch that."""
+    real = getattr(owner, name)
+    calls = iter(range(1, at + 1))
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        last = next(calls) == at
+        result = real(*args, **kwargs) if after or not last else None
+        if last:
+            raise WorkerDied(name)
+        return result
+
+    with mock.patch.object(owner, name, call), pytest.raises(WorkerDied):
+        yield
 
 
 class Store:

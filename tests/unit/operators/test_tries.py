@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -28,7 +27,7 @@ from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.journal_store import KEY
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator, SeedreamSubmitOperator
 from airflow_provider_seedream.purchasing import Purchases
-from tests.unit.airflow_tries import TaskTries, WorkerDied
+from tests.unit.airflow_tries import TaskTries, worker_dies
 from tests.unit.conftest import Apixo
 
 QUICK: dict[str, Any] = {"first_poll": 0.0, "poll_interval": 0.05}
@@ -65,23 +64,6 @@ def any_task(request: pytest.FixtureRequest) -> AnyTask:
     if request.param == "submit":
         return submit
     return lambda **fixed: generate(**{"deferrable": request.param == "generate", **fixed})
-
-
-@contextmanager
-def worker_dies(owner: Any, name: str, *, after: bool = False, at: int = 1) -> Iterator[None]:
-    """The worker dies at a call, the first or a later one, or right after it; nobody can catch that."""
-    real = getattr(owner, name)
-    calls = iter(range(1, at + 1))
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        last = next(calls) == at
-        result = real(*args, **kwargs) if after or not last else None
-        if last:
-            raise WorkerDied(name)
-        return result
-
-    with mock.patch.object(owner, name, call), pytest.raises(WorkerDied):
-        yield
 
 
 def task_id_of(result: Any) -> str:
