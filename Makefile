@@ -3,6 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_LONG := $(VENV)/.installed-long
+# Long tests of one folder share an Airflow, see tests/conftest.py.
+TWO_AT_A_TIME := -n 2 --dist loadgroup
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
@@ -38,11 +40,11 @@ format: install
 	$(BIN)/ruff format .
 
 test: lint
-	$(BIN)/python -m pytest -m 'not long'
+	$(BIN)/python -m pytest -m 'not long' $(TWO_AT_A_TIME)
 
 test-long: $(INSTALLED_LONG)
 	$(BIN)/python -m dev.system_packages
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m long $(TWO_AT_A_TIME)
 
 bench: install
 	$(BIN)/python benchmarks/import_cost.py

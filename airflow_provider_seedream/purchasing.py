@@ -258,6 +258,8 @@ class Purchases:
             if error.seedream_task_id:
                 self._hook.log.warning("%s", error)
                 return error.seedream_task_id
+            if task_id := self._named_by_callback(request.model):
+                return task_id
             if self._terms.on_ambiguous_submit == "fail":
                 raise self._with_hope(error) from None
             self._write_off(error)
@@ -368,27 +370,36 @@ class Purchases:
         return time.time() < intent.at + self._hook.account.request_timeout
 
     def _learn_from_callback(self, request: GenerateRequest) -> bool:
-        """Whether a callback has told a lost answer, and APIXO has confirmed that the task is ours.
+        """Whether a callback has told a lost answer; it is recorded then.
+
+        :raises LookFailedError: APIXO cannot be asked at the moment.
+        """
+        task_id = self._named_by_callback(request.model)
+        if task_id is not None:
+            self._record(self.as_sent(request), task_id)
+        return task_id is not None
+
+    def _named_by_callback(self, model: str) -> str | None:
+        """The taskId that a callback names for a lost answer, if APIXO confirms that the task is ours.
 
         :raises LookFailedError: APIXO cannot be asked at the moment.
         """
         intent = self._journal.intent
         note = self._store.note(intent.callback) if intent and intent.callback else None
         if intent is None or note is None:
-            return False
+            return None
         try:
-            status = self._hook.get_status(note.seedream_task_id, request.model)
+            status = self._hook.get_status(note.seedream_task_id, model)
         except LookFailedError as error:
             if error.retryable:
                 raise
             self._hook.log.warning("A callback named task %r: %s", note.seedream_task_id, error)
-            return False
+            return None
         if (status.created_at or intent.at) < intent.at - CLOCKS_APART:
             self._hook.log.warning("A callback named task %r, which is older.", note.seedream_task_id)
-            return False
+            return None
         self._hook.log.info("The answer to the submission was lost; a callback has told it.")
-        self._record(self.as_sent(request), status.task_id)
-        return True
+        return status.task_id
 
     def _settle_intent(self) -> None:
         """Decide about a submission of an earlier try whose answer nobody recorded."""

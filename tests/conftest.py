@@ -20,8 +20,18 @@ os.environ |= {
 if _database := os.environ.get("SEEDREAM_TEST_DATABASE"):
     os.environ["AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"] = _database
 
+import pytest  # noqa: E402
 from hypothesis import HealthCheck, settings  # noqa: E402
 
 # The first draw of text builds a table of all characters, which takes seconds on a small machine.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
+
+
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let one process run all long tests of a folder, which share an Airflow (pytest-xdist, loadgroup)."""
+    for item in items:
+        if item.get_closest_marker("long"):
+            folder = item.path.relative_to(config.rootpath / "tests").parts[0]
+            item.add_marker(pytest.mark.xdist_group(folder))

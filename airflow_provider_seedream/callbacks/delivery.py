@@ -8,13 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from airflow_provider_seedream.apixo.exchange import MAX_TASK_ID
-from airflow_provider_seedream.apixo.task import FAILED, SUCCESS
+from airflow_provider_seedream.apixo.task import FAILED, SUCCESS, read_state
 
 NOTE_XCOM_KEY = "seedream_callback"
 """XCom key, on the task that has bought, of its newest note: what a sensor of another task can read."""
-
-MAX_STATE = 40
-"""Characters of a state that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +19,7 @@ class Delivery:
     """The body of a callback.
 
     :param seedream_task_id: the API's taskId.
-    :param state: as it was sent; a failure may come with code 500 or code 200 (vendor pages differ).
+    :param state: in lower case; a failure may come with code 500 or code 200 (vendor pages differ).
     """
 
     seedream_task_id: str
@@ -43,13 +40,12 @@ class Delivery:
         data = envelope.get("data") if isinstance(envelope, dict) else None
         if not isinstance(data, dict):
             return None
-        task_id, state = data.get("taskId"), data.get("state")
+        task_id = data.get("taskId")
         if not isinstance(task_id, str) or not 0 < len(task_id) <= MAX_TASK_ID or not task_id.isprintable():
             return None
-        if not isinstance(state, str) or len(state) > MAX_STATE:
-            # "failed" is also said by the message alone.
-            state = FAILED if envelope.get("code") == 500 else ""
-        return cls(task_id, state)
+        # "failed" is also said by the code alone.
+        said_by_code = FAILED if envelope.get("code") == 500 else ""
+        return cls(task_id, read_state(data.get("state")) or said_by_code)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +55,7 @@ class Note:
     :param digest: of the token's nonce.
     :param seedream_task_id: as the delivery named it.
     :param state: as the delivery named it.
-    :param delivered_at: epoch seconds of the first delivery.
+    :param delivered_at: epoch seconds of the first delivery that named this taskId.
     :param resumed: the tasks that were resumed because of it, each as ``(task_id, map_index)``; none of them
         is resumed again, whatever is sent.
     """
@@ -117,14 +113,22 @@ class Resumption:
 
     :param delivered_at: epoch seconds at which the callback arrived.
     :param deadline: epoch seconds at which the wait that was ended would have ended; ``None`` if not known.
+    :param seedream_task_ids: taskIds of the API that the wait was about; empty if not known.
     """
 
     delivered_at: float
     deadline: float | None = None
+    seedream_task_ids: tuple[str, ...] = ()
 
     def to_event(self) -> dict[str, Any]:
         """The payload of the event."""
-        return {"callback": {"delivered_at": self.delivered_at, "deadline": self.deadline}}
+        return {
+            "callback": {
+                "delivered_at": self.delivered_at,
+                "deadline": self.deadline,
+                "seedream_task_ids": list(self.seedream_task_ids),
+            }
+        }
 
     @classmethod
     def from_event(cls, event: Any) -> Self | None:
@@ -135,7 +139,9 @@ class Resumption:
         delivered_at, deadline = fields.get("delivered_at"), fields.get("deadline")
         if not isinstance(delivered_at, int | float):
             return None
+        task_ids = fields.get("seedream_task_ids")
         return cls(
             delivered_at=float(delivered_at),
             deadline=float(deadline) if isinstance(deadline, int | float) else None,
+            seedream_task_ids=tuple(map(str, task_ids)) if isinstance(task_ids, list | tuple) else (),
         )

@@ -9,10 +9,10 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, field
 from typing import Self
 
-from airflow_provider_seedream.ui.addresses import TaskAddress
+from airflow_provider_seedream.ui.addresses import TaskAddress, is_id
 
 MAX_TOKEN_CHARACTERS = 4_096
-"""Three ids of 250 characters, in the longest encoding of each, stay well below."""
+"""Three ids of 250 characters of four bytes each, the most that Airflow takes, make 4072."""
 
 _NONCE_BYTES = 32
 _NONCE_CHARACTERS = 43
@@ -45,7 +45,8 @@ class CallbackToken:
     def to_text(self) -> str:
         """The part of the address; URL-safe."""
         task = self.task
-        named = json.dumps([task.dag_id, task.run_id, task.task_id, task.map_index], separators=(",", ":"))
+        fields = [task.dag_id, task.run_id, task.task_id, task.map_index]
+        named = json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
         return f"{urlsafe_b64encode(named.encode()).decode().rstrip('=')}.{self.nonce}"
 
     @classmethod
@@ -65,7 +66,9 @@ class CallbackToken:
 def _task_of(fields: object) -> TaskAddress | None:
     match fields:
         case [str(dag_id), str(run_id), str(task_id), int(map_index)] if (
-            not isinstance(map_index, bool) and -1 <= map_index <= _LARGEST_MAP_INDEX
+            all(map(is_id, (dag_id, run_id, task_id)))
+            and not isinstance(map_index, bool)
+            and -1 <= map_index <= _LARGEST_MAP_INDEX
         ):
             return TaskAddress(dag_id, run_id, task_id, map_index)
         case _:

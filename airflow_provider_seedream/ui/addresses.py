@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from airflow.providers.common.compat.sdk import conf
@@ -32,6 +33,11 @@ class TaskAddress:
     run_id: str
     task_id: str
     map_index: int = -1
+
+    @property
+    def in_words(self) -> str:
+        """For a log; ids are quoted, so that nobody can forge a line."""
+        return f"dag {self.dag_id!r}, run {self.run_id!r}, task {self.task_id!r}, map index {self.map_index}"
 
     @property
     def path(self) -> str:
@@ -76,6 +82,11 @@ def run_path(dag_id: str, run_id: str) -> str:
 def base_path() -> str:
     """The path of ``[api] base_url``, such as ``/airflow``; empty at the root of a host."""
     return urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
+
+
+def is_id(text: Any) -> bool:
+    """Whether databases take it: PostgreSQL refuses NUL, and half of a surrogate pair has no encoding."""
+    return isinstance(text, str) and not any(sign == "\0" or "\ud800" <= sign <= "\udfff" for sign in text)
 
 
 def _part(text: str) -> str:

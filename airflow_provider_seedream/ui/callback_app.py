@@ -62,6 +62,8 @@ class CallbackApp:
         self._rate = Rate(limits.per_second, limits.burst)
         self._bodies = Places(limits.bodies)
         self._threads = DeskThreads(limits.threads, limits.waiting, limits.desk_seconds)
+        # Tasks that are tried again take no room from requests.
+        self._later_threads = DeskThreads(limits.later_threads, limits.later, limits.desk_seconds)
         self._later = LaterResumes(self._resume_later, limits.later)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,17 +77,24 @@ class CallbackApp:
         if token is None:
             return self._refusal(Reason.TOKEN)
         try:
-            self._rate.take()
+            self._rate.check()
             await self._threads.run(partial(self._desk.check, token))
             delivery = await self._delivery(scope, receive)
             receipt = await self._threads.run(partial(self._desk.receive, token, delivery, time.time()))
         except (Refused, NotADelivery) as error:
-            return self._refusal(error.reason)
+            self._rate.count()
+            return self._refusal(error.reason if isinstance(error, Refused) else Reason.BODY)
         except Exception as error:  # noqa: BLE001 - an error that got out would be logged with every request
             return self._trouble(error, token)
-        self._reports.accepted(token, delivery, receipt)
-        self._later.plan(token, receipt.again_at)
+        self._accepted(token, delivery, receipt)
         return PlainTextResponse("accepted\n", headers=_HEADERS)
+
+    def _accepted(self, token: CallbackToken, delivery: Delivery, receipt: Receipt) -> None:
+        if receipt.repeated or not delivery.is_final:
+            self._rate.count()
+        self._reports.accepted(token, delivery, receipt)
+        if receipt.again_at is not None and not self._later.plan(token, receipt.again_at):
+            self._reports.left_to_polling()
 
     async def _delivery(self, scope: Scope, receive: Receive) -> Delivery:
         most, seconds = self._limits.body_bytes, self._limits.body_seconds
@@ -93,23 +102,23 @@ class CallbackApp:
         with self._bodies.one():
             return await read_delivery(receive, most=most, seconds=seconds)
 
-    def _refusal(self, reason: str) -> Response:
-        self._reports.refused(str(reason))
+    def _refusal(self, reason: Reason) -> Response:
+        self._reports.refused(reason)
         return PlainTextResponse("not found\n", 404, _CLOSING)
 
     def _trouble(self, error: Exception, token: CallbackToken) -> Response:
-        self._reports.refused("busy" if isinstance(error, Busy) else "database")
-        self._reports.troubled(error, token)
+        self._reports.refused(Reason.BUSY if isinstance(error, Busy) else Reason.DATABASE)
+        self._reports.not_recorded(error, token)
         return PlainTextResponse("try again later\n", 503, _CLOSING | {"Retry-After": str(RETRY_SECONDS)})
 
     async def _resume_later(self, token: CallbackToken) -> Receipt | None:
         """``None`` if it is not known what there is left to do."""
         try:
-            receipt = await self._threads.run(partial(self._desk.resume, token, time.time()))
+            receipt = await self._later_threads.run(partial(self._desk.resume, token, time.time()))
         except Refused:
             return Receipt(resumed=0, repeated=True, again_at=None)
         except Exception as error:  # noqa: BLE001 - nobody would see it; the next attempt may do better
-            self._reports.troubled(error, token)
+            self._reports.not_resumed(error, token)
             return None
         if receipt.resumed:
             self._reports.resumed_later(token, receipt)

@@ -15,14 +15,7 @@ _JSON = b"application/json"
 
 
 class NotADelivery(Exception):  # noqa: N818 - an answer, not an error
-    """A request that is no callback.
-
-    :param reason: tag of the metric.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    """A body that is no callback."""
 
 
 def check_headers(headers: Iterable[tuple[bytes, bytes]], most: int) -> None:
@@ -38,7 +31,7 @@ def check_headers(headers: Iterable[tuple[bytes, bytes]], most: int) -> None:
     # It may be missing: a body can come in chunks.
     lengths = values.get(b"content-length", [b"0"])
     if media_types != [_JSON] or len(lengths) > 1 or not _is_at_most(lengths[0], most):
-        raise NotADelivery("body")
+        raise NotADelivery
 
 
 def _is_at_most(digits: bytes, most: int) -> bool:
@@ -57,10 +50,10 @@ async def read_delivery(receive: Receive, *, most: int, seconds: float) -> Deliv
         async with asyncio.timeout(seconds):
             body = await _read(receive, most)
     except TimeoutError:
-        raise NotADelivery("body") from None
+        raise NotADelivery from None
     delivery = Delivery.from_body(body)
     if delivery is None:
-        raise NotADelivery("body")
+        raise NotADelivery
     return delivery
 
 
@@ -69,9 +62,9 @@ async def _read(receive: Receive, most: int) -> bytes:
     while more:
         message = await receive()
         if message["type"] != "http.request":
-            raise NotADelivery("body")  # the sender is gone
+            raise NotADelivery  # the sender is gone
         body += message.get("body", b"")
         if len(body) > most:
-            raise NotADelivery("body")
+            raise NotADelivery
         more = message.get("more_body", False)
     return bytes(body)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -18,11 +19,12 @@ from sqlalchemy import Select, and_, select, text
 from sqlalchemy.orm import Session
 
 from airflow_provider_seedream.apixo.journal import Journal, is_cleared
+from airflow_provider_seedream.apixo.last_words import at_no_cost
+from airflow_provider_seedream.apixo.task import FAILED
 from airflow_provider_seedream.callbacks.delivery import (
     NOTE_XCOM_KEY,
     Delivery,
     Note,
-    Resumption,
     note_key,
     waiter_key,
 )
@@ -30,7 +32,8 @@ from airflow_provider_seedream.callbacks.token import CallbackToken
 from airflow_provider_seedream.journal_store import KEY
 from airflow_provider_seedream.ui.addresses import TaskAddress
 from airflow_provider_seedream.ui.resuming import Plan, candidate_of, resume_deferred
-from airflow_provider_seedream.ui.shelf import is_id
+
+log = logging.getLogger(__name__)
 
 NOTE_LIFETIME = timedelta(days=30)
 """After so long, Airflow's own clean-up may delete a note."""
@@ -38,11 +41,16 @@ NOTE_LIFETIME = timedelta(days=30)
 LOCK_SECONDS = 3
 """So long a row that somebody else has locked is waited for (PostgreSQL)."""
 
-_BEGIN = {
-    "postgresql": f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'",
-    # SQLite has no locks of rows: two writers would decide upon the same state.
-    "sqlite": "BEGIN IMMEDIATE",
+STATEMENT_SECONDS = 2 * LOCK_SECONDS
+"""So long one statement may take, its waiting included (PostgreSQL)."""
+
+# Of this transaction only, and in one statement, since each is a round trip.
+_BOUNDS = {
+    "postgresql": f"SELECT set_config('lock_timeout', '{LOCK_SECONDS}s', true), "
+    f"set_config('statement_timeout', '{STATEMENT_SECONDS}s', true)"
 }
+# SQLite has no locks of rows: two writers would decide upon the same state.
+_BOUNDS_OF_WRITERS = _BOUNDS | {"sqlite": "BEGIN IMMEDIATE"}
 
 _FAILED = State.finished - {TaskInstanceState.SUCCESS}
 
@@ -53,9 +61,15 @@ class Reason(StrEnum):
     TOKEN = "token"  # noqa: S105 - it names one
     """No task awaits a callback with this nonce, or what it has bought cannot be read."""
     ENDED = "ended"
-    """The task was cleared, has failed or is gone, or its DAG run is over."""
+    """The task was cleared or is gone; or it has failed or its DAG run is over, and its purchase is known."""
     OTHER_TASK = "other_task"
     """The body names another taskId than the purchase has."""
+    BODY = "body"
+    """The body is too large, too slow, or no delivery."""
+    BUSY = "busy"
+    """A limit of the api-server process is reached; the sender may repeat."""
+    DATABASE = "database"
+    """The database cannot answer; the sender may repeat."""
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not an error
@@ -90,7 +104,7 @@ class Standing:
     :param cleared: whether a user has cleared it since it bought.
     :param state: of the task instance.
     :param run_is_over: whether its DAG run has ended.
-    :param note: of the first delivery, if there was one.
+    :param note: of the delivery that counts, if there was one.
     """
 
     bought: str | None
@@ -104,7 +118,17 @@ class Standing:
     def has_ended(self) -> bool:
         """Whether nobody can wait for the purchase any more."""
         handed_on = self.state == TaskInstanceState.SUCCESS
-        return not self.exists or self.cleared or self.state in _FAILED or (handed_on and self.run_is_over)
+        return self.is_forgotten or self.state in _FAILED or (handed_on and self.run_is_over)
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether what it has bought is nobody's concern any more."""
+        return not self.exists or self.cleared
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it has ended without knowing what it has bought, so that nobody but a callback says it."""
+        return self.bought is None and self.has_ended and not self.is_forgotten
 
     def refusal(self, delivery: Delivery | None = None) -> Reason | None:
         """Why a delivery does not count; ``None`` if it does.
@@ -113,11 +137,20 @@ class Standing:
 
         :param delivery: ``None`` where its body is not read yet.
         """
-        if self.has_ended and self.note is None:
+        if self.has_ended and not self.is_lost and self.note is None:
             return Reason.ENDED
         if delivery and self.bought and delivery.seedream_task_id != self.bought:
             return Reason.OTHER_TASK
         return None
+
+    def is_news(self, delivery: Delivery) -> bool:
+        """Whether a delivery that counts is to be recorded.
+
+        A note that names another taskId was wrong or may be, and must not hide the true one.
+        """
+        if self.note is None:
+            return True
+        return not self.is_forgotten and delivery.seedream_task_id != self.note.seedream_task_id
 
 
 def check(token: CallbackToken) -> None:
@@ -125,10 +158,11 @@ def check(token: CallbackToken) -> None:
 
     :raises Refused: it cannot.
     """
-    _refuse_unknown_ids(token.task)
-    with create_session(scoped=False) as session:
+    with _bounded(_BOUNDS) as session:
+        # A token that is made up costs one query.
+        journal = _journal(session, token)
         ti = session.scalar(_query(token.task))
-        _accept(_standing(session, token, ti))
+        _accept(_standing(session, token, journal, ti))
 
 
 def receive(token: CallbackToken, delivery: Delivery, now: float) -> Receipt:
@@ -141,16 +175,17 @@ def receive(token: CallbackToken, delivery: Delivery, now: float) -> Receipt:
     :param now: epoch seconds.
     :raises Refused: it does not count.
     """
-    _refuse_unknown_ids(token.task)
-    with _writing() as session:
+    with _bounded(_BOUNDS_OF_WRITERS) as session:
         ti = session.scalar(_locked(_query(token.task)))
-        standing = _standing(session, token, ti)
+        standing = _standing(session, token, _journal(session, token), ti)
         _accept(standing, delivery)
         if not delivery.is_final:
             return Receipt()
-        if standing.note is None:
+        if is_news := standing.is_news(delivery):
             _record(session, token, delivery, now)
-    return replace(resume(token, now), repeated=standing.note is not None)
+    if is_news and standing.is_lost:
+        _say_how_to_finish(token.task, delivery)
+    return replace(resume(token, now), repeated=not is_news)
 
 
 def resume(token: CallbackToken, now: float) -> Receipt:
@@ -159,11 +194,10 @@ def resume(token: CallbackToken, now: float) -> Receipt:
     :param now: epoch seconds.
     :raises Refused: the token's task has ended without a delivery, or does not know it any more.
     """
-    _refuse_unknown_ids(token.task)
-    with _writing() as session:
+    with _bounded(_BOUNDS_OF_WRITERS) as session:
         # This row is always locked first, and those who wait in their order: no two calls block each other.
         ti = session.scalar(_locked(_query(token.task)))
-        standing = _standing(session, token, ti)
+        standing = _standing(session, token, _journal(session, token), ti)
         _accept(standing)
         if ti is None or standing.note is None or standing.has_ended:
             return Receipt()
@@ -173,15 +207,23 @@ def resume(token: CallbackToken, now: float) -> Receipt:
         return _resume_ready(session, token.task, standing.note, waiting, seedream_task_id, now)
 
 
-def _refuse_unknown_ids(task: TaskAddress) -> None:
-    """Ids that a database cannot be asked for would look like trouble with the database."""
-    if not all(map(is_id, (task.dag_id, task.run_id, task.task_id))):
-        raise Refused(Reason.TOKEN)
-
-
 def _accept(standing: Standing, delivery: Delivery | None = None) -> None:
     if reason := standing.refusal(delivery):
         raise Refused(reason)
+
+
+def _say_how_to_finish(task: TaskAddress, delivery: Delivery) -> None:
+    """Tell the person on call what the task has paid for, which its own log could not."""
+    if delivery.state == FAILED:
+        return
+    log.warning(
+        "A task has ended without knowing what it has bought, and its callback names it: %s; "
+        "APIXO task %r is said to be %r. %s",
+        task.in_words,
+        delivery.seedream_task_id,
+        delivery.state,
+        at_no_cost([delivery.seedream_task_id]),
+    )
 
 
 def _resume_ready(
@@ -199,9 +241,7 @@ def _resume_ready(
     candidates = {candidate_of(ti): ti for ti in waiting}
     plan = Plan.of(candidates, note, seedream_task_id, now)
     for one in plan.ready:
-        resume_deferred(
-            session, candidates[one], Resumption(delivered_at=note.delivered_at, deadline=one.deadline)
-        )
+        resume_deferred(session, candidates[one], one.resumption(note.delivered_at))
         note = note.with_resumed(one.task_id, one.map_index)
     if plan.ready:
         _keep(session, task, note)
@@ -212,10 +252,13 @@ def _resume_ready(
 
 
 @contextmanager
-def _writing() -> Iterator[Session]:
-    """One transaction, which ends with an error where it would have to wait for long."""
+def _bounded(bounds: Mapping[str, str]) -> Iterator[Session]:
+    """One transaction, which ends with an error where it would have to wait for long.
+
+    :param bounds: its first statement, by the name of the database.
+    """
     with create_session(scoped=False) as session:
-        if statement := _BEGIN.get(session.get_bind().dialect.name):
+        if statement := bounds.get(session.get_bind().dialect.name):
             session.execute(text(statement))
         yield session
 
@@ -256,15 +299,22 @@ def _locked(query: Select[Any]) -> Select[Any]:
     return query.with_for_update(of=TaskInstance)
 
 
-def _standing(session: Session, token: CallbackToken, ti: TaskInstance | None) -> Standing:
-    """How the task stands.
+def _journal(session: Session, token: CallbackToken) -> Journal:
+    """What the task has bought.
 
     :raises Refused: it awaits no callback with this token.
     """
-    record = _read(session, token.task, KEY)
-    journal = _journal(record)
-    if journal is None or not journal.awaits_callback(token.digest):
+    try:
+        journal = Journal.from_json(_read(session, token.task, KEY))
+    except ValueError:
+        raise Refused(Reason.TOKEN) from None
+    if not journal.awaits_callback(token.digest):
         raise Refused(Reason.TOKEN)
+    return journal
+
+
+def _standing(session: Session, token: CallbackToken, journal: Journal, ti: TaskInstance | None) -> Standing:
+    """How the task stands."""
     purchase = journal.purchase_called(token.digest)
     bought = purchase.seedream_task_id if purchase else None
     note = Note.from_json(_read(session, token.task, note_key(token.digest)))
@@ -273,21 +323,14 @@ def _standing(session: Session, token: CallbackToken, ti: TaskInstance | None) -
     return Standing(
         bought=bought,
         note=note,
-        cleared=is_cleared(record, ti.max_tries),
+        cleared=is_cleared(journal.to_json(), ti.max_tries),
         state=ti.state,
         run_is_over=ti.dag_run.state in State.finished_dr_states,
     )
 
 
-def _journal(record: Any) -> Journal | None:
-    try:
-        return Journal.from_json(record)
-    except ValueError:
-        return None
-
-
 def _record(session: Session, token: CallbackToken, delivery: Delivery, now: float) -> None:
-    """Leave the note of a first delivery where its task finds it, and where other tasks do."""
+    """Leave the note of a delivery where its task finds it, and where other tasks do."""
     task = token.task
     note = Note(
         digest=token.digest,

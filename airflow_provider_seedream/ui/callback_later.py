@@ -11,10 +11,14 @@ if TYPE_CHECKING:
     from airflow_provider_seedream.callbacks.token import CallbackToken
     from airflow_provider_seedream.ui.callback_desk import Receipt
 
-LONGEST_SECONDS = 60.0
-"""After a delivery, in which its task is tried again; then the trigger's own looks are left."""
+_PAUSES = (0.05, 0.45, 1.0, 1.5, 2.0, *[5.0] * 11)
+"""Seconds before each attempt; longer where it is known when a task can be resumed."""
 
-_PAUSES = (0.05, 0.5, 1.0, 2.0, 3.0, 5.0)
+LONGEST_SECONDS = sum(_PAUSES)
+"""In which a task is tried again once it can be resumed; then the trigger's own looks are left."""
+
+_FURTHEST = 3600.0
+"""Seconds that an attempt is waited for at most: the time comes from what a task has stored."""
 
 
 class LaterResumes:
@@ -29,34 +33,27 @@ class LaterResumes:
         self._most = most
         self._waiting: dict[str, asyncio.Task[None]] = {}
 
-    def plan(self, token: CallbackToken, at: float | None) -> None:
+    def plan(self, token: CallbackToken, at: float) -> bool:
         """Try again at a time; once for each token, however often it is delivered.
 
-        :param at: epoch seconds; ``None`` if there is nothing left to do.
+        :param at: epoch seconds.
+        :returns: whether there was room for it.
         """
-        if at is None or token.digest in self._waiting or len(self._waiting) >= self._most:
-            return
+        if token.digest in self._waiting:
+            return True
+        if len(self._waiting) >= self._most:
+            return False
         task = asyncio.create_task(self._follow(token, at), name="seedream-callback-later")
         # The event loop itself keeps no task alive.
         self._waiting[token.digest] = task
         task.add_done_callback(lambda _: self._waiting.pop(token.digest, None))
+        return True
 
     async def _follow(self, token: CallbackToken, at: float) -> None:
-        until = time.time() + LONGEST_SECONDS
-        attempt = 0
         next_at: float | None = at
-        while next_at is not None and next_at < until:
-            await asyncio.sleep(pause(attempt, next_at, time.time()))
+        for pause in _PAUSES:
+            if next_at is None:
+                return
+            await asyncio.sleep(min(max(pause, next_at - time.time()), _FURTHEST))
             receipt = await self._resume(token)
-            attempt += 1
-            next_at = time.time() if receipt is None else receipt.again_at
-
-
-def pause(attempt: int, at: float, now: float) -> float:
-    """Seconds until a task is tried again: until it is ready, where that is known, and ever longer.
-
-    :param attempt: from 0.
-    :param at: epoch seconds at which it is worth trying.
-    :param now: epoch seconds.
-    """
-    return max(at - now, _PAUSES[min(attempt, len(_PAUSES) - 1)])
+            next_at = receipt.again_at if receipt else time.time()

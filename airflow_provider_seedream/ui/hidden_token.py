@@ -35,10 +35,10 @@ class HiddenToken:
 def take_token(scope: Scope) -> str:
     """Replace what follows the mount point in a request's address; returns what was there."""
     # Not by root_path, which starts with a base path that a proxy may have cut off the path.
-    before, _, token = scope["path"].partition(f"{CALLBACK_PATH}/")
+    before, _, token = f"{scope['path']}/".partition(f"{CALLBACK_PATH}/")
     scope["path"] = f"{before}{CALLBACK_PATH}/{_HIDDEN}"
     # Encoded differently, it may hold the mount point in another spelling.
     scope["raw_path"] = scope["path"].encode("ascii", "replace")
     if scope.get("query_string"):
         scope["query_string"] = _HIDDEN.encode()
-    return str(token)
+    return str(token[:-1])

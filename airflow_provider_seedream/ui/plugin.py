@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -29,37 +30,53 @@ log = logging.getLogger(__name__)
 _RUN = "/dags/{DAG_ID}/runs/{RUN_ID}"
 
 
+RELOAD_SECONDS = 5
+"""After an application could not start, until it is tried again."""
+
+
 class LazyApp:
     """An application that is imported with the first request: no other process needs it, and a fault in it
-    costs its own pages, not the api-server.
+    costs its own pages, not the api-server. What may pass, such as a full disk, does not last.
 
     :param name: what it is, for the log and for whoever asks for a page while it cannot start.
     :param load: imports and makes it.
+    :param clock: seconds, from any start.
     """
 
-    def __init__(self, name: str, load: Callable[[], ASGIApp]) -> None:
+    def __init__(
+        self, name: str, load: Callable[[], ASGIApp], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._name = name
         self._load = load
+        self._clock = clock
         self._app: ASGIApp | None = None
+        self._load_at = float("-inf")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if self._app is None:
-            self._app = self._loaded()
-        await self._app(scope, receive, send)
+        if self._app is None and self._clock() >= self._load_at:
+            self._try_to_load()
+        await (self._app or self._fallback())(scope, receive, send)
 
-    def _loaded(self) -> ASGIApp:
+    def _try_to_load(self) -> None:
         try:
-            return self._load()
+            self._app = self._load()
         except Exception:
+            self._load_at = self._clock() + RELOAD_SECONDS
             log.exception("%s cannot start; the rest of Airflow is not affected", self._name)
-            from starlette.responses import PlainTextResponse
 
-            return PlainTextResponse(
-                f"{self._name} could not start; the log of the api-server says why.",
-                status_code=503,
-                headers={"X-Content-Type-Options": "nosniff"},
-            )
+    def _fallback(self) -> ASGIApp:
+        from starlette.responses import PlainTextResponse
+
+        return PlainTextResponse(
+            f"{self._name} could not start; the log of the api-server says why.",
+            status_code=503,
+            headers={
+                "Cache-Control": "no-store",
+                "Retry-After": str(RELOAD_SECONDS),
+                "X-Content-Type-Options": "nosniff",
+            },
+        )
 
 
 def gallery_app() -> ASGIApp:
@@ -85,15 +102,42 @@ def callback_app() -> ASGIApp:
     return HiddenToken(LazyApp("The endpoint of Seedream callbacks", load))
 
 
+class BarePath:
+    """Hands on what asks for ``CALLBACK_PATH`` itself, which a mount at it does not fit without a slash.
+
+    :param callbacks: answers that.
+    :param gallery: answers all else.
+    """
+
+    def __init__(self, callbacks: ASGIApp, gallery: ASGIApp) -> None:
+        self._callbacks = callbacks
+        self._gallery = gallery
+        self._paths = {CALLBACK_PATH, f"{base_path()}{CALLBACK_PATH}"}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        app = self._callbacks if scope["path"] in self._paths else self._gallery
+        await app(scope, receive, send)
+
+
 def mounted_apps(*, has_state_store: bool) -> list[dict[str, Any]]:
     """What Airflow mounts, in the order in which it looks for the first that fits an address.
 
     :param has_state_store: whether Airflow keeps what a task has bought, which callbacks are checked
         against (3.3+).
     """
-    gallery = {"name": "Seedream gallery", "app": gallery_app(), "url_prefix": MOUNT}
-    callbacks = {"name": "Seedream callbacks", "app": callback_app(), "url_prefix": CALLBACK_PATH}
-    return [callbacks, gallery] if has_state_store else [gallery]
+    gallery = gallery_app()
+    if not has_state_store:
+        return [_mounted("Seedream gallery", gallery, MOUNT)]
+    callbacks = callback_app()
+    return [
+        _mounted("Seedream callbacks", callbacks, CALLBACK_PATH),
+        _mounted("Seedream gallery", BarePath(callbacks, gallery), MOUNT),
+    ]
+
+
+def _mounted(name: str, app: ASGIApp, url_prefix: str) -> dict[str, Any]:
+    return {"name": name, "app": app, "url_prefix": url_prefix}
 
 
 def _view(name: str, destination: str, route: str, path: str, **more: str) -> dict[str, str]:

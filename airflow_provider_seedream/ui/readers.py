@@ -9,8 +9,10 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
+from airflow_provider_seedream.ui.background import fulfil, start_daemon
 from airflow_provider_seedream.ui.originals import PictureError, store_of
 
 T = TypeVar("T")
@@ -30,14 +32,7 @@ class _Job(Generic[T]):
         return time.monotonic() - self.started > self.seconds
 
     def run(self) -> None:
-        if not self.future.set_running_or_notify_cancel():
-            return  # nobody waits for it any more
-        try:
-            result = self.work()
-        except BaseException as error:  # noqa: BLE001 - it is for whoever waits
-            self.future.set_exception(error)
-        else:
-            self.future.set_result(result)
+        fulfil(self.future, self.work)
 
 
 @dataclass(slots=True)
@@ -55,8 +50,7 @@ class _Lane:
 class StorageReaders:
     """Runs blocking work so that a store that hangs stalls neither the event loop nor other stores.
 
-    May be used from several threads and event loops. Its threads are daemons: one that hangs must not keep
-    the process from exiting, and those of a ``ThreadPoolExecutor`` are joined at exit.
+    May be used from several threads and event loops. A thread that hangs keeps no process from exiting.
 
     :param threads: most threads for one store.
     :param waiting: most jobs that wait for one store.
@@ -151,8 +145,7 @@ class StorageReaders:
             raise PictureError(503, "Too many storages are read at the same time. Try again in a while.")
 
     def _start(self, store: str, lane: _Lane, job: _Job[Any]) -> None:
-        name = f"seedream-reader-{store}"
-        threading.Thread(target=self._work, args=(store, lane, job), name=name, daemon=True).start()
+        start_daemon(f"seedream-reader-{store}", partial(self._work, store, lane, job))
         self._note(lane, job)
         self._lanes[store] = lane
 

@@ -44,7 +44,7 @@ class Wait:
         """
         deadline = kwargs.get("deadline")
         return cls(
-            seedream_task_ids=frozenset(kwargs["seedream_task_ids"]),
+            seedream_task_ids=frozenset(map(str, kwargs["seedream_task_ids"])),
             not_before=float(kwargs["not_before"]),
             deadline=None if deadline is None else float(deadline),
         )
@@ -63,11 +63,6 @@ class Candidate:
     state: str | None
     wait: Wait | None = None
 
-    @property
-    def deadline(self) -> float | None:
-        """Epoch seconds at which its wait ends; ``None`` if not known."""
-        return self.wait.deadline if self.wait else None
-
     def resumable_at(self, seedream_task_id: str, now: float) -> float | None:
         """When it can be resumed because a purchase has ended.
 
@@ -79,6 +74,19 @@ class Candidate:
         if self.wait is None or seedream_task_id not in self.wait.seedream_task_ids:
             return None
         return self.wait.not_before
+
+    def resumption(self, delivered_at: float) -> Resumption:
+        """What it is told when it is resumed.
+
+        :param delivered_at: epoch seconds at which the callback came.
+        """
+        if self.wait is None:
+            return Resumption(delivered_at=delivered_at)
+        return Resumption(
+            delivered_at=delivered_at,
+            deadline=self.wait.deadline,
+            seedream_task_ids=tuple(sorted(self.wait.seedream_task_ids)),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, aliased
 
 from airflow_provider_seedream.apixo.records import SUBMISSION_KEY
 from airflow_provider_seedream.storage.index import SAVED_KEY, IndexEntry
-from airflow_provider_seedream.ui.addresses import TaskAddress
+from airflow_provider_seedream.ui.addresses import TaskAddress, is_id
 from airflow_provider_seedream.ui.tiles import (
     GENERATE,
     STARTED,
@@ -151,11 +151,6 @@ def _may_find(scope: Scope) -> bool:
     ids = [one for one in (scope.run_id, scope.task_id, scope.filters.dag_id) if one is not None]
     texts = [*scope.dag_ids, *ids, scope.filters.text]
     return bool(scope.dag_ids) and all(map(is_id, texts)) and _is_number(scope.map_index or 0)
-
-
-def is_id(text: Any) -> bool:
-    """Whether databases take it: PostgreSQL refuses NUL, and half of a surrogate pair has no encoding."""
-    return isinstance(text, str) and not any(sign == "\0" or "\ud800" <= sign <= "\udfff" for sign in text)
 
 
 def _is_number(number: Any) -> bool:

@@ -74,6 +74,7 @@ class TestShuffledDoubledAndLost:
         ends = [task["completed_at"] for task in soak.bought]
         accepted = Counter(statuses(task).count(200) for task in soak.bought)
         assert ends != sorted(ends)
+        assert {status for task in soak.bought for status in statuses(task)} == {200}
         assert accepted == {0: LOST, 1: TASKS - LOST - DOUBLED, 2: DOUBLED}
 
     def test_every_task_succeeds_in_its_first_try(

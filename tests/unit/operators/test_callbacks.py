@@ -172,6 +172,10 @@ class TestResumed:
         with pytest.raises(AirflowFailException, match="PromptInvalid"):
             self.resumed(called, tries)
 
+    @pytest.mark.callback_order(
+        "A body is forged, with the true token: the task is still in progress",
+        "One look; the wait goes on at its slow pace, with its old deadline",
+    )
     def test_a_forged_word_costs_one_look_and_ends_nothing(self, called: ApiServer, connected: Apixo) -> None:
         tries = generate(prompt=LONG)
         operator, _ = tries.run_until_deferral()
@@ -217,12 +221,20 @@ class TestResumed:
         result = tries.resume(operator, resumption(seedream_task_ids=(main, top_up)))
         assert (result["delivered"], len(connected.tasks())) == (2, 2)
 
+    @pytest.mark.callback_order(
+        "The deadline has passed, and the triggerer has not noticed yet",
+        "The task is resumed, and what has finished is kept",
+    )
     def test_after_the_deadline_what_has_finished_is_kept(self, called: ApiServer) -> None:
         result = self.resumed(called, generate(), deadline=time.time() - 60)
         assert result["delivered"] == 1
 
 
 class TestALostAnswer:
+    @pytest.mark.callback_order(
+        "The worker is killed between the submission of a top-up and the record of its answer",
+        "The retry learns its taskId from the callback, and buys nothing",
+    )
     @pytest.mark.parametrize("on_ambiguous_submit", ["fail", "resubmit"])
     def test_to_a_top_up_is_made_up_for_as_well(
         self, called: ApiServer, connected: Apixo, on_ambiguous_submit: str
@@ -237,6 +249,10 @@ class TestALostAnswer:
         result = tries.run()
         assert (result["delivered"], len(connected.tasks())) == (2, 2)
 
+    @pytest.mark.callback_order(
+        "A callback has told a lost answer, and APIXO cannot be asked whether that is true",
+        "Nothing is bought; a later retry asks again",
+    )
     @pytest.mark.parametrize("on_ambiguous_submit", ["fail", "resubmit"])
     def test_is_not_given_up_while_apixo_cannot_be_asked(
         self,
@@ -272,6 +288,10 @@ class TestALostAnswer:
         decision = SeedreamRetryPolicy().evaluate(error, try_number=3, max_tries=5)
         assert decision.retry_delay == timedelta(seconds=180)
 
+    @pytest.mark.callback_order(
+        "The answer to the submission is lost; the callback comes before the task's retry",
+        "The try ends and buys nothing; the retry learns the taskId from the callback",
+    )
     def test_is_made_up_for_by_the_callback_in_the_next_try(
         self, called: ApiServer, connected: Apixo
     ) -> None:
@@ -283,6 +303,17 @@ class TestALostAnswer:
         tries.store.set(note_key(heard.token.digest), heard.note.to_json())
         result = tries.run()
         assert [task["taskId"] for task in connected.tasks()] == [result["seedream_task_id"]]
+
+    @pytest.mark.callback_order(
+        "The callback comes while the worker waits for the answer to the submission, which is lost then",
+        "The worker takes the taskId from the callback, and goes on",
+    )
+    def test_is_no_loss_where_the_callback_was_quicker(self, called: ApiServer, connected: Apixo) -> None:
+        tries = generate(prompt="a fox [[seconds:0]]")
+        called.stores.append(tries.store)
+        connected.fault("/generateTask", drop="after", delay=1)
+        assert tries.run()["seedream_task_id"] == connected.tasks()[0]["taskId"]
+        assert (tries.try_number, len(connected.tasks())) == (1, 1)
 
     def test_of_submit_too(self, called: ApiServer, connected: Apixo) -> None:
         tries = TaskTries(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -39,6 +40,8 @@ class HandDesk:
 
     :ivar trouble: raised by whatever is asked.
     :ivar open: cleared, it keeps everybody waiting.
+    :ivar resumable: cleared, it keeps those waiting who resume; ``resuming`` says that one has come.
+    :ivar seconds: that everything takes.
     :ivar resumes: what the next calls of ``resume`` answer; then there is nothing left to do.
     """
 
@@ -48,6 +51,10 @@ class HandDesk:
         self.trouble: Exception | None = None
         self.open = threading.Event()
         self.open.set()
+        self.resumable = threading.Event()
+        self.resumable.set()
+        self.resuming = threading.Event()
+        self.seconds = 0.0
         self.resumes: deque[Receipt | Exception] = deque()
         self.resumed = threading.Event()
         self.checks = 0
@@ -73,6 +80,8 @@ class HandDesk:
     def resume(self, token: CallbackToken, now: float) -> Receipt:
         """The next of ``resumes``; sets ``resumed`` with the last."""
         with self._visit():
+            self.resuming.set()
+            assert self.resumable.wait(60)
             self.attempts.append(token)
             answer = self.resumes.popleft()
             if not self.resumes:
@@ -95,6 +104,7 @@ class HandDesk:
         try:
             # Longer than a client waits: only a time limit of the endpoint ends a test in time.
             assert self.open.wait(60)
+            time.sleep(self.seconds)
             yield
         finally:
             with self._lock:

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import logging
 import queue
+import subprocess
+import sys
+import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sqlalchemy import exc
 from structlog.testing import capture_logs
 
 from airflow_provider_seedream import metrics
 from airflow_provider_seedream.callbacks.delivery import Delivery
-from airflow_provider_seedream.ui import callback_desk
+from airflow_provider_seedream.callbacks.token import CallbackToken
+from airflow_provider_seedream.ui import callback_desk, callback_later
 from airflow_provider_seedream.ui.callback_app import CallbackApp, create_app
 from airflow_provider_seedream.ui.callback_desk import Reason, Receipt, Refused
-from airflow_provider_seedream.ui.callback_later import LONGEST_SECONDS, pause
-from airflow_provider_seedream.ui.callback_limits import Busy, Limits, Rate
+from airflow_provider_seedream.ui.callback_later import LONGEST_SECONDS, LaterResumes
+from airflow_provider_seedream.ui.callback_limits import Busy, DeskThreads, Limits, Rate
 from airflow_provider_seedream.ui.callback_reports import Reports
 from tests.unit.ui.callback_site import BODY, HandDesk, Server, Site, answer_of, new_token, post, request
 from tests.unit.ui.test_callback_desk import World, world
@@ -304,6 +315,52 @@ class TestTroubleWithTheDatabase:
             pass
         assert desk.most_at_once == 1
 
+    async def test_that_hangs_gathers_no_work_behind_it(self) -> None:
+        asked, gate = [], threading.Event()
+        threads = DeskThreads(threads=2, waiting=10, seconds=0.05)
+
+        async def ask() -> None:
+            work = Work(gate)
+            asked.append(weakref.ref(work))
+            with pytest.raises(Busy):
+                await threads.run(work)
+
+        for _ in range(5):
+            await asyncio.gather(*(ask() for _ in range(20)))
+        gc.collect()
+        assert sum(work() is not None for work in asked) == 2
+        gate.set()
+
+    def test_that_hangs_keeps_no_process_from_exiting(self) -> None:
+        code = (
+            "import asyncio, threading\n"
+            "from airflow_provider_seedream.ui.callback_limits import Busy, DeskThreads\n"
+            "try: asyncio.run(DeskThreads(1, 1, 0.1).run(threading.Event().wait))\n"
+            "except Busy: print('busy')"
+        )
+        ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=60)
+        assert ended.stdout == b"busy\n"
+
+    async def test_such_as_no_more_threads_in_the_system_costs_one_call(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def start(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        threads = DeskThreads(threads=1, waiting=1, seconds=30)
+        with monkeypatch.context() as without:
+            without.setattr(threading.Thread, "start", start)
+            with pytest.raises(RuntimeError):
+                await threads.run(partial(int, "7"))
+        assert await threads.run(partial(int, "7")) == 7
+
+    async def test_gives_the_turn_to_the_next_when_work_fails(self) -> None:
+        threads = DeskThreads(threads=1, waiting=1, seconds=30)
+        failing, following = threads.run(partial(int, "x")), threads.run(partial(int, "7"))
+        results = await asyncio.gather(failing, following, return_exceptions=True)
+        assert isinstance(results[0], ValueError)
+        assert results[1] == 7
+
     def test_is_logged_once_a_minute(
         self, site: Site, desk: HandDesk, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -314,6 +371,53 @@ class TestTroubleWithTheDatabase:
         assert "ConnectionError" in record.getMessage()
         assert "\n" not in record.getMessage()
         assert record.exc_info is None
+
+    def test_of_a_later_attempt_does_not_say_that_anybody_repeats(
+        self, site: Site, desk: HandDesk, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        desk.receipt = Receipt(again_at=time.time())
+        desk.resumes.extend([ConnectionError("the database is down"), Receipt()])
+        site.deliver(desk.token)
+        assert desk.resumed.wait(30)
+        (line,) = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+        assert "cannot be resumed" in line
+        assert "repeat" not in line
+
+    def test_that_is_a_fault_of_ours_shows_once_where_it_is(
+        self, site: Site, desk: HandDesk, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        cause = TypeError(f"no number: {desk.token.to_text()}\nall is well")
+        cause.__cause__ = ValueError(desk.token.nonce)
+        desk.trouble = cause
+        for _ in range(3):
+            site.deliver(desk.token)
+        (record,) = [one for one in caplog.records if one.levelno == logging.ERROR]
+        assert "TypeError" in record.getMessage()
+        assert "in _refuse_strangers" in record.getMessage()
+        assert "all is well" not in record.getMessage()
+        assert desk.token.nonce not in caplog.text
+
+    @pytest.mark.parametrize(
+        "trouble",
+        [exc.OperationalError("SELECT", {}, Exception("gone")), exc.TimeoutError("pool"), Busy("x")],
+    )
+    def test_of_another_kind_shows_no_code(
+        self, site: Site, desk: HandDesk, caplog: pytest.LogCaptureFixture, trouble: Exception
+    ) -> None:
+        desk.trouble = trouble
+        site.deliver(desk.token)
+        assert [one.levelno for one in caplog.records if one.levelno >= logging.WARNING] == [logging.WARNING]
+        assert "Traceback" not in caplog.text
+
+
+class Work:
+    """Hangs until a gate opens."""
+
+    def __init__(self, gate: threading.Event) -> None:
+        self._gate = gate
+
+    def __call__(self) -> None:
+        self._gate.wait(60)
 
 
 class TestAFlood:
@@ -328,6 +432,59 @@ class TestAFlood:
             assert [answer.result() for answer in answers] == [REFUSAL] * 5
         assert desk.most_at_once == 2
         assert desk.checks == 5
+
+    def test_of_true_callbacks_is_a_batch_that_ends_at_one_moment(
+        self, open_site: OpenSite, desk: HandDesk
+    ) -> None:
+        site = open_site(per_second=0, burst=1)
+        desk.seconds = 0.003
+        with ThreadPoolExecutor(200) as vendor:
+            answers = list(vendor.map(site.deliver, [desk.token] * 200))
+        assert answers == [ACCEPTED] * 200
+
+    def test_of_true_callbacks_may_send_all_their_bodies_a_little_later(
+        self, site: Site, desk: HandDesk
+    ) -> None:
+        callback = post(desk.token.to_text())
+        with ExitStack() as stack:
+            vendor = [stack.enter_context(site.connect()) for _ in range(200)]
+            for connection in vendor:
+                connection.sendall(callback[: -len(BODY)])
+            assert eventually(lambda: desk.checks == 200)
+            for connection in vendor:
+                connection.sendall(BODY)
+            assert [answer_of(connection) for connection in vendor] == [ACCEPTED] * 200
+
+    def test_of_tasks_that_are_tried_again_takes_no_room_from_callbacks(
+        self, open_site: OpenSite, desk: HandDesk
+    ) -> None:
+        site = open_site(threads=1, waiting=0, later_threads=1)
+        desk.receipt = Receipt(again_at=time.time())
+        desk.resumable.clear()
+        desk.resumes.append(Receipt())
+        site.deliver(desk.token)
+        assert desk.resuming.wait(30)
+        assert site.deliver(desk.token) == ACCEPTED
+        desk.resumable.set()
+        assert desk.resumed.wait(30)
+
+    @pytest.mark.parametrize(
+        ("body", "receipt", "answer"),
+        [
+            (BODY, Receipt(repeated=True), ACCEPTED),
+            (changed(state="processing"), Receipt(), ACCEPTED),
+            (b"junk", Receipt(), REFUSAL),
+        ],
+        ids=["repeated", "unfinished", "no callback"],
+    )
+    def test_with_a_true_token_is_held_back_as_well(
+        self, open_site: OpenSite, desk: HandDesk, body: bytes, receipt: Receipt, answer: bytes
+    ) -> None:
+        site = open_site(per_second=0, burst=3)
+        desk.receipt = receipt
+        answers = [site.deliver(desk.token, body) for _ in range(5)]
+        assert answers[:3] == [answer] * 3
+        assert all(answer.startswith(LATER) for answer in answers[3:])
 
     def test_of_readable_tokens_reaches_the_database_at_a_rate(
         self, open_site: OpenSite, desk: HandDesk
@@ -387,7 +544,8 @@ def passed(rate: Rate, requests: int) -> int:
     through = 0
     for _ in range(requests):
         try:
-            rate.take()
+            rate.check()
+            rate.count()
             through += 1
         except Busy:
             pass
@@ -510,6 +668,13 @@ class TestMetrics:
         site.deliver(desk.token)
         assert counted.get(timeout=30) == ("seedream.callback.deliveries", {"outcome": outcome})
 
+    def test_say_that_a_delivery_was_not_recorded_since_nothing_has_ended(
+        self, site: Site, desk: HandDesk, counted: Counted
+    ) -> None:
+        desk.receipt = Receipt()
+        assert site.deliver(desk.token, changed(state="processing")) == ACCEPTED
+        assert counted.get(timeout=30) == ("seedream.callback.deliveries", {"outcome": "unfinished"})
+
     def test_that_fail_cost_no_callback(
         self, site: Site, desk: HandDesk, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -560,19 +725,80 @@ class TestATaskThatIsNotReady:
         site.deliver(new_token())
         assert desk.attempts == [desk.token]
 
-    def test_is_left_to_polling_where_too_many_wait(self, open_site: OpenSite, desk: HandDesk) -> None:
+    def test_is_left_to_polling_where_too_many_wait_and_the_log_says_so(
+        self, open_site: OpenSite, desk: HandDesk, caplog: pytest.LogCaptureFixture
+    ) -> None:
         site = open_site(later=0)
         desk.receipt = Receipt(again_at=time.time())
         desk.resumes.append(Receipt())
-        assert site.deliver(desk.token) == ACCEPTED
+        for _ in range(3):
+            assert site.deliver(desk.token) == ACCEPTED
         assert not desk.resumed.wait(0.3)
+        (record,) = [one for one in caplog.records if one.levelno == logging.WARNING]
+        assert "left to polling" in record.getMessage()
 
-    def test_is_tried_when_its_time_has_come_and_less_and_less_often(self) -> None:
-        assert pause(0, at=104.5, now=100.0) == 4.5
-        pauses = [pause(attempt, at=101.0, now=100.0) for attempt in range(40)]
+    async def test_is_tried_when_its_time_has_come_however_late_that_is(self, clock: Clock) -> None:
+        assert await clock.follow(clock.start + 900, [clock.start + 960, None]) == [900, 60]
+
+    async def test_is_tried_again_less_and_less_often_for_a_minute(self, clock: Clock) -> None:
+        pauses = await clock.follow(clock.start, [clock.start] * 100)
         assert pauses == sorted(pauses)
-        assert pauses[0] == 1.0
-        assert sum(pauses[:8]) < LONGEST_SECONDS < sum(pauses[:16])
+        assert pauses[0] < 0.1
+        assert sum(pauses) == LONGEST_SECONDS
+
+    async def test_is_tried_for_as_long_when_it_begins_to_wait_only_then(self, clock: Clock) -> None:
+        pauses = await clock.follow(clock.start + 900, [clock.start] * 100)
+        assert 900 + 50 < sum(pauses) < 900 + LONGEST_SECONDS
+
+    async def test_holds_its_place_for_an_hour_at_most_whatever_it_has_stored(self, clock: Clock) -> None:
+        assert await clock.follow(float("inf"), [None]) == [3600]
+
+
+class Clock:
+    """Time that passes only where somebody sleeps.
+
+    :ivar start: epoch seconds.
+    """
+
+    def __init__(self) -> None:
+        self.start = self._now = 1_000_000.0
+        self._pauses: list[float] = []
+
+    def time(self) -> float:
+        """Epoch seconds."""
+        return self._now
+
+    async def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self._pauses.append(seconds)
+        self._now += seconds
+
+    async def follow(self, at: float, later: list[float | None]) -> list[float]:
+        """How long a delivery waits before each attempt.
+
+        :param at: epoch seconds of the first.
+        :param later: what the attempts answer, in their order.
+        """
+        answers = iter(later)
+
+        async def resume(token: CallbackToken) -> Receipt:
+            return Receipt(again_at=next(answers))
+
+        resumes = LaterResumes(resume, 1)
+        assert resumes.plan(new_token(), at)
+        (task,) = resumes._waiting.values()
+        await task
+        return self._pauses
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(callback_later, "time", clock)
+    # In this module only: a server runs beside, which sleeps too.
+    loop = SimpleNamespace(sleep=clock.sleep, create_task=asyncio.create_task)
+    monkeypatch.setattr(callback_later, "asyncio", loop)
+    return clock
 
 
 class TestWithAirflowsOwnDatabase:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,13 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from decimal import Decimal
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
 from airflow.utils.state import DagRunState, TaskInstanceState
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import Engine, delete, event, func, select, text, update
 from sqlalchemy.exc import OperationalError
 
 from airflow_provider_seedream.apixo.journal import Intent, Journal
@@ -32,6 +35,7 @@ from airflow_provider_seedream.callbacks.delivery import (
 from airflow_provider_seedream.callbacks.token import CallbackToken
 from airflow_provider_seedream.journal_store import KEY
 from airflow_provider_seedream.triggers.seedream import SeedreamTaskTrigger
+from airflow_provider_seedream.ui import callback_desk
 from airflow_provider_seedream.ui.addresses import TaskAddress
 from airflow_provider_seedream.ui.callback_desk import Reason, Receipt, Refused, check, receive, resume
 from airflow_provider_seedream.ui.resuming import SOON, TRIGGER, Candidate, Plan, Wait
@@ -40,8 +44,10 @@ from tests.metadata_rows import MetadataRows
 NOW = 1_800_000_000.0
 DEADLINE = NOW + 900
 FINISHED = Delivery("task_1", "success")
+FORGED = Delivery("task_of_a_stranger", "success")
 
 NOTHING = Receipt()
+TOLD = Resumption(delivered_at=NOW, deadline=DEADLINE, seedream_task_ids=("task_1",))
 
 State = TaskInstanceState | None
 PARKED = [
@@ -141,7 +147,8 @@ class World:
     def generating(self, state: State = None, map_index: int = -1, **waits: Any) -> CallbackToken:
         """A Generate task that has bought ``task_1``, deferred unless it is said otherwise."""
         token = self.token(map_index=map_index)
-        waits_for = trigger_kwargs(**waits) if state in (None, TaskInstanceState.DEFERRED) else None
+        deferred = state in (None, TaskInstanceState.DEFERRED)
+        waits_for = trigger_kwargs(*waits.pop("task_ids", ()), **waits) if deferred else None
         kept = {KEY: bought(("task_1", token))}
         self.task(map_index=map_index, state=state, waits_for=waits_for, kept=kept)
         return token
@@ -249,6 +256,25 @@ def reason(call: Callable[..., Any], *arguments: Any) -> Reason:
     return caught.value.reason
 
 
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """What the database is asked meanwhile."""
+    asked: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        asked.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield asked
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+def tables_of(statement: str) -> set[str]:
+    return set(re.findall(r"(?:FROM|JOIN|UPDATE|INTO) (\w+)", statement))
+
+
 class TestADeferredTask:
     def test_is_resumed_and_told_when_the_callback_came_and_how_long_it_may_wait(self, world: World) -> None:
         token = world.generating()
@@ -257,7 +283,14 @@ class TestADeferredTask:
         ti = world.look()
         assert (ti.state, ti.trigger_id, ti.next_method) == ("scheduled", None, "execute_complete")
         resumption = Resumption.from_event(world.event())
-        assert resumption == Resumption(delivered_at=NOW, deadline=DEADLINE)
+        assert resumption == TOLD
+
+    def test_is_told_which_tasks_its_wait_was_about(self, world: World) -> None:
+        token = world.generating(task_ids=("task_2", "task_1"))
+        receive(token, FINISHED, NOW)
+        resumption = Resumption.from_event(world.event())
+        assert resumption is not None
+        assert resumption.seedream_task_ids == ("task_1", "task_2")
 
     def test_is_resumed_when_the_vendor_says_that_it_failed(self, world: World) -> None:
         token = world.generating()
@@ -275,7 +308,7 @@ class TestADeferredTask:
         assert resume(token, NOW + 7.999) == Receipt(again_at=NOW + 8)
         assert world.state() == "deferred"
         assert resume(token, NOW + 8) == Receipt(resumed=1)
-        assert Resumption.from_event(world.event()) == Resumption(delivered_at=NOW, deadline=DEADLINE)
+        assert Resumption.from_event(world.event()) == TOLD
 
     def test_past_its_deadline_is_resumed_all_the_same(self, world: World) -> None:
         token = world.generating(deadline=NOW - 100)
@@ -409,7 +442,7 @@ class TestTheNote:
         assert world.note(token) is not None
         assert world.state() == "deferred"
         assert receive(token, FINISHED, NOW + 30) == Receipt(resumed=1, repeated=True)
-        assert Resumption.from_event(world.event()) == Resumption(delivered_at=NOW, deadline=DEADLINE)
+        assert Resumption.from_event(world.event()) == TOLD
 
 
 class TestATaskThatIsNotDeferred:
@@ -573,15 +606,15 @@ class TestAToken:
         receive(token, FINISHED, NOW)
         assert (world.state(), other.state()) == ("scheduled", "deferred")
 
-    @pytest.mark.parametrize("strange", ["\0", "\ud800", "a\0b"])
-    @pytest.mark.parametrize("part", ["dag_id", "run_id", "task_id"])
-    def test_with_ids_that_no_database_takes_is_refused_like_any_other(
-        self, world: World, part: str, strange: str
-    ) -> None:
-        forged = CallbackToken.for_purchase(replace(world.address(), **{part: strange}))
-        assert reason(check, forged) == Reason.TOKEN
-        assert reason(receive, forged, FINISHED, NOW) == Reason.TOKEN
-        assert reason(resume, forged, NOW) == Reason.TOKEN
+    def test_that_is_made_up_costs_one_query(self, world: World) -> None:
+        token = world.generating()
+        with statements() as of_a_stranger:
+            assert reason(check, world.token()) == Reason.TOKEN
+        with statements() as of_apixo:
+            check(token)
+        # The limits of a transaction ask no table.
+        assert [tables for one in of_a_stranger if (tables := tables_of(one))] == [{"task_state_store"}]
+        assert {"task_state_store", "task_instance"} <= set().union(*map(tables_of, of_apixo))
 
     @pytest.mark.parametrize("record", [{}, [], 1, "x", {"schema": 2}, {"schema": 1, "purchases": [None]}])
     def test_of_a_task_whose_journal_cannot_be_read_is_refused(self, world: World, record: Any) -> None:
@@ -618,7 +651,9 @@ class TestATopUp:
         assert reason(receive, second, FINISHED, NOW) == Reason.OTHER_TASK
         assert receive(first, FINISHED, NOW) == NOTHING
         assert receive(second, Delivery("task_2", "success"), NOW + 1) == Receipt(resumed=1)
-        assert Resumption.from_event(world.event()) == Resumption(delivered_at=NOW + 1, deadline=DEADLINE)
+        assert Resumption.from_event(world.event()) == replace(
+            TOLD, delivered_at=NOW + 1, seedream_task_ids=("task_2",)
+        )
 
     def test_resumes_the_task_that_its_first_purchase_has_resumed(self, world: World) -> None:
         first, second = world.token(), world.token()
@@ -666,12 +701,130 @@ class TestASubmissionWithoutAnAnswer:
     def test_that_was_forged_about_still_hears_the_truth(self, world: World) -> None:
         token = world.token()
         world.task(state=TaskInstanceState.RUNNING, kept={KEY: bought(intent=token)})
-        receive(token, Delivery("task_of_a_stranger", "success"), NOW)
+        receive(token, FORGED, NOW)
+        receipt = receive(token, FINISHED, NOW + 2)
+        assert receipt == Receipt(again_at=NOW + 2 + SOON)
+        note = Note(digest=token.digest, seedream_task_id="task_1", state="success", delivered_at=NOW + 2)
+        assert world.note(token) == note
+        assert world.xcom(token) == note.to_json()
+
+    def test_that_was_forged_about_hears_the_truth_after_it_was_recorded(self, world: World) -> None:
+        token = world.token()
+        world.task(state=TaskInstanceState.RUNNING, kept={KEY: bought(intent=token)})
+        receive(token, FORGED, NOW)
         world.keep(KEY, bought(("task_1", token)))
         with world.rows() as (rows, run):
             rows.defer(run, "generate", classpath=TRIGGER, kwargs=trigger_kwargs())
-        assert reason(receive, token, Delivery("task_of_a_stranger", "success"), NOW) == Reason.OTHER_TASK
-        assert receive(token, FINISHED, NOW + 2) == Receipt(resumed=1, repeated=True)
+        assert reason(receive, token, FORGED, NOW) == Reason.OTHER_TASK
+        assert receive(token, FINISHED, NOW + 2) == Receipt(resumed=1)
+        assert receive(token, FINISHED, NOW + 3) == Receipt(repeated=True)
+        note = world.note(token)
+        assert note is not None
+        assert note.seedream_task_id == "task_1"
+
+    def test_is_resumed_again_by_the_truth_after_a_forgery_has_resumed_it(self, world: World) -> None:
+        token = world.token()
+        ids = (FORGED.seedream_task_id, "task_1")
+        world.task(waits_for=trigger_kwargs(*ids), kept={KEY: bought(intent=token)})
+        assert receive(token, FORGED, NOW).resumed == 1
+        with world.rows() as (rows, run):
+            rows.defer(run, "generate", classpath=TRIGGER, kwargs=trigger_kwargs(*ids))
+        assert receive(token, FINISHED, NOW + 2) == Receipt(resumed=1)
+
+    def test_hears_the_same_delivery_once(self, world: World) -> None:
+        token = world.token()
+        world.task(state=TaskInstanceState.RUNNING, kept={KEY: bought(intent=token)})
+        receive(token, FINISHED, NOW)
+        assert receive(token, FINISHED, NOW + 30).repeated
+        note = world.note(token)
+        assert note is not None
+        assert note.delivered_at == NOW
+
+
+class TestATaskThatEndedBeforeItKnewWhatItBought:
+    """The usual end of a lost answer, since Airflow's default is not to retry."""
+
+    @pytest.fixture
+    def lines(self, caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+        caplog.set_level(logging.INFO, logger="airflow_provider_seedream.ui.callback_desk")
+        return lambda: [record.getMessage() for record in caplog.records]
+
+    def lost(self, world: World, state: State = TaskInstanceState.FAILED) -> CallbackToken:
+        token = world.token()
+        world.task(state=state, kept={KEY: bought(intent=token)})
+        return token
+
+    @pytest.mark.parametrize("state", ENDED)
+    def test_is_noted_and_resumes_nobody(self, world: World, state: TaskInstanceState) -> None:
+        token = self.lost(world, state)
+        check(token)
+        assert resume(token, NOW) == NOTHING
+        assert receive(token, FINISHED, NOW) == NOTHING
+        assert world.state() == state
+        note = world.note(token)
+        assert note is not None
+        assert note.seedream_task_id == "task_1"
+
+    def test_is_noted_after_its_run_too(self, airflow_database: None) -> None:
+        token = self.lost(World(DagRunState.FAILED))
+        assert receive(token, FINISHED, NOW) == NOTHING
+
+    def test_and_what_it_paid_for_is_said_once_with_what_finishes_the_job(
+        self, world: World, lines: Callable[[], list[str]]
+    ) -> None:
+        token = self.lost(world)
+        receive(token, FINISHED, NOW)
+        receive(token, FINISHED, NOW + 30)
+        (line,) = lines()
+        assert f"dag '{world.dag_id}', run 'r1', task 'generate', map index -1; APIXO task 'task_1'" in line
+        tools = "SeedreamTaskSensor and SeedreamDownloadOperator with seedream_task_id='task_1'"
+        assert line.endswith(f"{tools} finish the job at no cost.")
+        assert token.nonce not in line
+
+    @pytest.mark.parametrize("state", [*PARKED, *ABOUT_TO_DEFER])
+    def test_is_not_said_of_one_that_goes_on(
+        self, world: World, state: State, lines: Callable[[], list[str]]
+    ) -> None:
+        receive(self.lost(world, state), FINISHED, NOW)
+        assert lines() == []
+
+    def test_is_named_again_by_a_delivery_that_names_another_task(
+        self, world: World, lines: Callable[[], list[str]]
+    ) -> None:
+        token = self.lost(world)
+        receive(token, FORGED, NOW)
+        receive(token, FINISHED, NOW + 2)
+        assert ["task_1" in line for line in lines()] == [False, True]
+
+    def test_is_not_sent_after_a_job_that_failed(self, world: World, lines: Callable[[], list[str]]) -> None:
+        token = self.lost(world)
+        assert receive(token, Delivery("task_1", "failed"), NOW) == NOTHING
+        assert world.note(token) is not None
+        assert lines() == []
+
+    def test_is_nobodys_concern_after_it_was_cleared(
+        self, world: World, lines: Callable[[], list[str]]
+    ) -> None:
+        token = self.lost(world)
+        world.change(max_tries=3)
+        assert reason(check, token) == Reason.ENDED
+        assert reason(receive, token, FINISHED, NOW) == Reason.ENDED
+        assert world.note(token) is None
+        assert lines() == []
+
+    def test_keeps_the_note_that_it_had_when_it_was_cleared(self, world: World) -> None:
+        token = self.lost(world)
+        receive(token, FINISHED, NOW)
+        world.change(max_tries=3)
+        assert receive(token, FORGED, NOW + 2) == Receipt(repeated=True)
+        note = world.note(token)
+        assert note is not None
+        assert note.seedream_task_id == "task_1"
+
+    def test_is_unknown_when_its_rows_are_gone(self, world: World) -> None:
+        token = world.token()
+        world.keep(KEY, bought(intent=token))
+        assert reason(receive, token, FINISHED, NOW) == Reason.ENDED
 
 
 class TestMappedTasks:
@@ -695,7 +848,7 @@ class TestSensors:
         token = world.submitted()
         world.sensor("wait", token)
         assert receive(token, FINISHED, NOW) == Receipt(resumed=1)
-        assert Resumption.from_event(world.event("wait")) == Resumption(delivered_at=NOW, deadline=DEADLINE)
+        assert Resumption.from_event(world.event("wait")) == TOLD
         assert world.state("submit") == "success"
 
     def test_one_is_ready_and_one_dwells(self, world: World) -> None:
@@ -765,13 +918,16 @@ class TestSensors:
 
 class TestABusyDatabase:
     @pytest.mark.long
-    def test_ends_with_an_error_instead_of_keeping_the_vendor_waiting(self, world: World) -> None:
+    def test_ends_with_an_error_instead_of_keeping_the_vendor_waiting(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         from airflow.models.taskinstance import TaskInstance
         from airflow.utils.session import create_session
 
         token = world.generating()
         with create_session(scoped=False) as session:
-            if session.get_bind().dialect.name == "sqlite":
+            dialect = session.get_bind().dialect.name
+            if dialect == "sqlite":
                 session.execute(text("BEGIN IMMEDIATE"))
             session.execute(
                 select(TaskInstance)
@@ -781,8 +937,19 @@ class TestABusyDatabase:
             check(token)
             with pytest.raises(OperationalError):
                 receive(token, FINISHED, NOW)
+        if dialect == "postgresql":
+            self.hangs(monkeypatch, token)
         assert world.state() == "deferred"
         assert receive(token, FINISHED, NOW + 30) == Receipt(resumed=1)
+
+    def hangs(self, monkeypatch: pytest.MonkeyPatch, token: CallbackToken) -> None:
+        """A statement that waits for no lock has its limit, too."""
+        with monkeypatch.context() as patch:
+            patch.setattr(callback_desk, "_query", lambda _: select(func.pg_sleep(60)))
+            patch.setattr(callback_desk, "_locked", lambda query: query)
+            for call in check, partial(resume, now=NOW), partial(receive, delivery=FINISHED, now=NOW):
+                with pytest.raises(OperationalError, match="statement timeout"):
+                    call(token)
 
 
 class TestThePlan:

@@ -10,10 +10,18 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp
 
 from airflow_provider_seedream.ui import app
 from airflow_provider_seedream.ui.addresses import CALLBACK_PATH, MOUNT
-from airflow_provider_seedream.ui.plugin import SeedreamPlugin, callback_app, gallery_app, mounted_apps
+from airflow_provider_seedream.ui.plugin import (
+    LazyApp,
+    SeedreamPlugin,
+    callback_app,
+    gallery_app,
+    mounted_apps,
+)
 
 
 def host() -> TestClient:
@@ -50,6 +58,28 @@ class TestAFaultInTheGallery:
         assert host().get(f"{MOUNT}/").status_code == 503
 
 
+class TestAFaultThatPasses:
+    def test_is_over_with_one_of_the_next_requests_and_a_flood_imports_nothing(self) -> None:
+        now = 0.0
+        loads: list[float] = []
+
+        def load() -> ASGIApp:
+            loads.append(now)
+            if now < 10:
+                raise OSError("too many open files")
+            return PlainTextResponse("well")
+
+        lazy = TestClient(LazyApp("It", load, lambda: now))
+        for answer in lazy.get("/"), lazy.get("/"):
+            assert answer.status_code == 503
+            assert answer.headers["Retry-After"] == "5"
+        now = 5.0
+        assert [lazy.get("/").status_code for _ in range(5)] == [503] * 5
+        now = 10.0
+        assert [lazy.get("/").text for _ in range(5)] == ["well"] * 5
+        assert loads == [0.0, 5.0, 10.0]
+
+
 class TestTheCallbackEndpoint:
     def test_answers_before_the_gallery_which_is_mounted_around_it(self) -> None:
         prefixes = [app["url_prefix"] for app in mounted_apps(has_state_store=True)]
@@ -57,6 +87,11 @@ class TestTheCallbackEndpoint:
 
     def test_is_not_there_where_airflow_has_no_state_store(self) -> None:
         assert [app["url_prefix"] for app in mounted_apps(has_state_store=False)] == [MOUNT]
+
+    @pytest.mark.parametrize("path", [CALLBACK_PATH, f"{CALLBACK_PATH}?token=secret"])
+    def test_refuses_its_own_path_without_a_slash_as_all_else(self, path: str) -> None:
+        answer, usual = whole_host().post(path), whole_host().post(f"{CALLBACK_PATH}/x")
+        assert (answer.status_code, answer.text, answer.headers) == (404, "not found\n", usual.headers)
 
     def test_works_when_the_gallery_does_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "airflow_provider_seedream.ui.app", None)
@@ -70,10 +105,13 @@ class TestTheCallbackEndpoint:
         assert "secret" not in answer.text
         assert whole_host().get(f"{MOUNT}/").status_code != 503
 
+    @pytest.mark.parametrize("end", ["/secret", "/", ""])
     @pytest.mark.parametrize("base", ["", "/airflow"])
-    async def test_hides_the_token_even_then(self, monkeypatch: pytest.MonkeyPatch, base: str) -> None:
+    async def test_hides_the_token_even_then(
+        self, monkeypatch: pytest.MonkeyPatch, base: str, end: str
+    ) -> None:
         monkeypatch.setitem(sys.modules, "airflow_provider_seedream.ui.callback_app", None)
-        path = f"{base}{CALLBACK_PATH}/secret"
+        path = f"{base}{CALLBACK_PATH}{end}"
         scope: dict[str, Any] = {
             "type": "http", "method": "POST", "headers": [], "path": path, "raw_path": path.encode(),
             "query_string": b"secret",
