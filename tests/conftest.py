@@ -30,8 +30,8 @@ settings.load_profile("default")
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let one process run all long tests of a folder, which share an Airflow (pytest-xdist, loadgroup)."""
+    """Let one process run all tests of a folder that share an Airflow (pytest-xdist, loadgroup)."""
     for item in items:
-        if item.get_closest_marker("long"):
-            folder = item.path.relative_to(config.rootpath / "tests").parts[0]
+        folder = item.path.relative_to(config.rootpath / "tests").parts[0]
+        if folder == "e2e" or item.get_closest_marker("long"):
             item.add_marker(pytest.mark.xdist_group(folder))

@@ -27,11 +27,12 @@ LOOKS = [tier.pace.first_look for tier in SEEDREAM_4_5.resolutions.values()]
     "phrase",
     [
         f"{LIMITS.body_bytes // 1024} KiB, within {LIMITS.body_seconds:.0f} s",
-        f"{LIMITS.per_second:.0f} requests a second that reach the database, with bursts of {LIMITS.burst}",
-        f"at most {LIMITS.per_second:.0f} a second in each api-server process",
+        f"{LIMITS.per_second:.0f} requests a second that reach the database and bring nothing new, with bursts of "
+        f"{LIMITS.burst}",
+        f"More than about {LIMITS.per_second:.0f} a second of these get 503",
         f"{LIMITS.bodies} bodies being read, {LIMITS.threads} calls of the database, {LIMITS.waiting} calls "
-        f"waiting, {LIMITS.desk_seconds:.0f} s for each",
-        f"{LIMITS.later:,} deliveries in the memory of each process, for at most a minute",
+        f"waiting, {LIMITS.desk_seconds:.0f} s for each, and {LIMITS.later_threads} calls more",
+        f"{LIMITS.later:,} deliveries in the memory of each process, and a minute of tries",
         f"`[seedream] min_deferral_seconds` ({DEFAULT_MIN_DEFERRAL_SECONDS:.0f})",
         f"{LOOKS[0]:.0f} s after the submission with 2K, {LOOKS[1]:.0f} s with 4K), then every "
         f"{CALLED_POLL_SECONDS:.0f} s",

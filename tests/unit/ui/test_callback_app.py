@@ -555,6 +555,21 @@ def passed(rate: Rate, requests: int) -> int:
 # --- secrets, metrics and the log --------------------------------------------------------------------
 
 
+@pytest.fixture
+def access_log(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[pytest.LogCaptureFixture]:
+    """Everything that is logged, uvicorn's access log in any case: Airflow may have switched it off before."""
+    caplog.set_level(logging.DEBUG)
+    logger = logging.getLogger("uvicorn.access")
+    caplog.set_level(logging.INFO, logger.name)
+    monkeypatch.setattr(logger, "disabled", False)
+    monkeypatch.setattr(logger, "propagate", False)
+    logger.addHandler(caplog.handler)
+    yield caplog
+    logger.removeHandler(caplog.handler)
+
+
 class TestATokenIsNeverLogged:
     """In uvicorn's access log, and in the lines of our own."""
 
@@ -564,18 +579,18 @@ class TestATokenIsNeverLogged:
         self,
         site: Site,
         desk: HandDesk,
-        caplog: pytest.LogCaptureFixture,
+        access_log: pytest.LogCaptureFixture,
+        capfd: pytest.CaptureFixture[str],
         method: str,
         trouble: Exception | None,
     ) -> None:
-        caplog.set_level(logging.DEBUG)
         right, wrong = desk.token, new_token()
         desk.trouble = trouble and RuntimeError(f"for {right.to_text()}, {right!r}, {wrong.to_text()}")
         for text in right.to_text(), wrong.to_text(), f"malformed-{right.nonce}", f"x?a={wrong.nonce}":
             site.send(post(text).replace(b"POST", method.encode(), 1))
-        lines = [line for line in caplog.messages if f'"{method} /seedream/callback/%2A%2A%2A' in line]
+        lines = [line for line in access_log.messages if f'"{method} /seedream/callback/%2A%2A%2A' in line]
         assert len(lines) == 4
-        assert right.nonce not in caplog.text
+        assert right.nonce not in access_log.text + "".join(capfd.readouterr())
 
 
 @pytest.fixture
