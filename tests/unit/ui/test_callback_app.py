@@ -559,7 +559,7 @@ def passed(rate: Rate, requests: int) -> int:
 def access_log(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[pytest.LogCaptureFixture]:
-    """Everything that is logged, uvicorn's access log in any case: Airflow may have switched it off before."""
+    """Everything that is logged, also uvicorn's access log, which Airflow may have switched off before."""
     caplog.set_level(logging.DEBUG)
     logger = logging.getLogger("uvicorn.access")
     caplog.set_level(logging.INFO, logger.name)
