@@ -27,8 +27,8 @@ LOOKS = [tier.pace.first_look for tier in SEEDREAM_4_5.resolutions.values()]
     "phrase",
     [
         f"{LIMITS.body_bytes // 1024} KiB, within {LIMITS.body_seconds:.0f} s",
-        f"{LIMITS.per_second:.0f} requests a second that reach the database and bring nothing new, with bursts "
-        f"of {LIMITS.burst}",
+        f"{LIMITS.per_second:.0f} requests a second that reach the database and bring nothing new, "
+        f"with bursts of {LIMITS.burst}",
         f"More than about {LIMITS.per_second:.0f} a second of these get 503",
         f"{LIMITS.bodies} bodies being read, {LIMITS.threads} calls of the database, {LIMITS.waiting} calls "
         f"waiting, {LIMITS.desk_seconds:.0f} s for each, and {LIMITS.later_threads} calls more",
