@@ -24,6 +24,7 @@ from dev.processes import child, uninterrupted
 COMPONENTS = ("api-server", "scheduler", "dag-processor", "triggerer")
 STARTUP_SECONDS = 180
 API_ATTEMPTS = 5
+API_SECONDS = 30
 
 NEEDS_3_3 = "callback_mode.py"
 """The example that older Airflows refuse to parse; that must not stop the others there."""
@@ -265,7 +266,8 @@ class AirflowStack:
     def api(self, method: str, path: str, **options: Any) -> Any:
         """Call Airflow's public REST API (``/api/v2``) and return the decoded JSON.
 
-        SQLite may be locked for a moment, which the API reports as a 5xx; the call is then sent again.
+        SQLite may be locked for a moment, which the API reports as a 5xx or by no answer in time; the
+        call is then sent again.
         """
         for _ in range(API_ATTEMPTS - 1):
             with contextlib.suppress(_BusyError):
@@ -274,14 +276,17 @@ class AirflowStack:
         return self._call(method, path, **options)
 
     def _call(self, method: str, path: str, **options: Any) -> Any:
-        response = httpx.request(
-            method,
-            f"{self.url}/api/v2{path}",
-            headers={"Authorization": f"Bearer {self.token()}"},
-            timeout=30,
-            trust_env=False,
-            **options,
-        )
+        try:
+            response = httpx.request(
+                method,
+                f"{self.url}/api/v2{path}",
+                headers={"Authorization": f"Bearer {self.token()}"},
+                timeout=API_SECONDS,
+                trust_env=False,
+                **options,
+            )
+        except httpx.TimeoutException as error:
+            raise _BusyError(f"{method} {path}: no answer within {API_SECONDS} s") from error
         if response.is_error:
             kind = _BusyError if response.is_server_error else StackError
             raise kind(f"{method} {path}: {response.status_code} {response.text[:500]}")
@@ -292,9 +297,9 @@ class AirflowStack:
         url = f"{self.url}/auth/token"
         if user := user or next(iter(self._users), None):
             body = {"username": user.name, "password": user.password}
-            answer = httpx.post(url, json=body, timeout=30, trust_env=False)
+            answer = httpx.post(url, json=body, timeout=API_SECONDS, trust_env=False)
         else:
-            answer = httpx.get(url, timeout=30, trust_env=False)
+            answer = httpx.get(url, timeout=API_SECONDS, trust_env=False)
         if answer.is_error:
             raise _BusyError(f"no token: {answer.status_code} {answer.text[:500]}")
         return str(answer.json()["access_token"])
