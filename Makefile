@@ -3,8 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 INSTALLED_LONG := $(VENV)/.installed-long
-# Long tests of one folder share an Airflow, see tests/conftest.py.
-TWO_AT_A_TIME := -n 2 --dist loadgroup
+# What shares an Airflow is not divided, see tests/conftest.py.
+TWO_AT_A_TIME := -n 2
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 

@@ -6,6 +6,11 @@ import atexit
 import os
 import shutil
 import tempfile
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import Scheduling
 
 _HOME = tempfile.mkdtemp(prefix="seedream-tests-")
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
@@ -28,10 +33,17 @@ settings.register_profile("default", deadline=None, suppress_health_check=[Healt
 settings.load_profile("default")
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the marks in the same hook
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Let one process run all tests of a folder that share an Airflow (pytest-xdist, loadgroup)."""
-    for item in items:
-        folder = item.path.relative_to(config.rootpath / "tests").parts[0]
-        if folder == "e2e" or item.get_closest_marker("long"):
-            item.add_marker(pytest.mark.xdist_group(folder))
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """Let one process run all tests of a folder that share an Airflow, and of a unit's file.
+
+    The marks of pytest-xdist's own ``loadgroup`` are not seen with pytest 9.2 (its issue 1386).
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByAirflow(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return file if file.startswith("tests/unit/") else file.rpartition("/")[0]
+
+    return ByAirflow(config, log)

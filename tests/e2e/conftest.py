@@ -12,7 +12,7 @@ from tests.airflow_world import World, airflow_world
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """The example DAGs and those beside this file, on a real Airflow."""
     dags = {"examples": ROOT / "dags_examples", "e2e": Path(__file__).parent / "dags"}

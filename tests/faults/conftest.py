@@ -14,7 +14,7 @@ from tests.airflow_on_postgres import SETTINGS, postgres
 from tests.airflow_world import World, airflow_world
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def database() -> Iterator[Postgres]:
     """The metadata database."""
     with postgres() as server:
@@ -42,13 +42,13 @@ class Metrics:
         return sum(float(line.removeprefix(prefix).split("|")[0]) for line in lines)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def metrics() -> Metrics:
     """Where Airflow's metrics go."""
     return Metrics()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def world(tmp_path_factory: pytest.TempPathFactory, database: Postgres, metrics: Metrics) -> Iterator[World]:
     """The DAGs beside this file, on a real Airflow; the sandbox draws a hundred times as fast."""
     base = tmp_path_factory.mktemp("airflow")
