@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -28,12 +28,13 @@ from airflow_provider_seedream.apixo.model import SEEDREAM_4_5
 from airflow_provider_seedream.apixo.records import SUBMISSION_KEY, Submission, result_record
 from airflow_provider_seedream.apixo.request import CALLBACK, GenerateRequest
 from airflow_provider_seedream.apixo.verdict import Verdict, task_failed
+from airflow_provider_seedream.callbacks import lost_answer
 from airflow_provider_seedream.callbacks.address import calling_airflow
 from airflow_provider_seedream.callbacks.delivery import Resumption
 from airflow_provider_seedream.hooks.seedream import check_sendable
 from airflow_provider_seedream.journal_store import JournalStore
 from airflow_provider_seedream.links.seedream import offer_gallery
-from airflow_provider_seedream.parameters import money
+from airflow_provider_seedream.terms import Terms
 from airflow_provider_seedream.ui.addresses import TaskAddress
 
 if TYPE_CHECKING:
@@ -55,47 +56,8 @@ UNKNOWN_PAUSE = 2.0
 ANSWER_PAUSE = 2.0
 """Seconds between two looks for the record of a submission that may still be on its way."""
 
-CALLBACK_SECONDS = 900.0
-"""After a submission, while a callback may still name its task: the vendor gives up a generation after 180 s,
-and repeats a delivery up to 3 times."""
-
-CLOCKS_APART = 60.0
-"""Seconds by which APIXO's clock may be behind the worker's."""
-
 MAX_TOP_UPS = 3
 """How often missing images are bought at most."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """On what terms an Airflow task buys.
-
-    :param durable: whether a retry finds what was bought.
-    :param on_ambiguous_submit: ``fail`` or ``resubmit``, where a charge may have happened.
-    :param has_budget: whether ``max_cost`` was given, whatever it rendered to.
-    :param max_cost: USD that the Airflow task may spend in all its tries, as a number or text.
-    :param check_balance: whether the key's balance must cover a submission before it is sent.
-    :param retryable_codes: normalized failCodes that a retry may help; ``None`` leaves it to the tables.
-    :param calls_airflow: whether APIXO calls Airflow's api-server when a purchase has ended.
-    :param callback_url: the user's own URL that it calls instead.
-    """
-
-    durable: bool = True
-    on_ambiguous_submit: str = "fail"
-    has_budget: bool = False
-    max_cost: float | str | None = None
-    check_balance: bool = False
-    retryable_codes: frozenset[str] | None = None
-    calls_airflow: bool = False
-    callback_url: str | None = None
-
-    @property
-    def limit(self) -> Decimal | None:
-        """``max_cost`` in USD; ``None`` is no limit.
-
-        :raises InvalidRequestError: a template rendered to no amount, which must not become no limit.
-        """
-        return money("max_cost", "" if self.max_cost is None else self.max_cost) if self.has_budget else None
 
 
 class _Fate(Enum):
@@ -380,26 +342,7 @@ class Purchases:
         return task_id is not None
 
     def _named_by_callback(self, model: str) -> str | None:
-        """The taskId that a callback names for a lost answer, if APIXO confirms that the task is ours.
-
-        :raises LookFailedError: APIXO cannot be asked at the moment.
-        """
-        intent = self._journal.intent
-        note = self._store.note(intent.callback) if intent and intent.callback else None
-        if intent is None or note is None:
-            return None
-        try:
-            status = self._hook.get_status(note.seedream_task_id, model)
-        except LookFailedError as error:
-            if error.retryable:
-                raise
-            self._hook.log.warning("A callback named task %r: %s", note.seedream_task_id, error)
-            return None
-        if (status.created_at or intent.at) < intent.at - CLOCKS_APART:
-            self._hook.log.warning("A callback named task %r, which is older.", note.seedream_task_id)
-            return None
-        self._hook.log.info("The answer to the submission was lost; a callback has told it.")
-        return status.task_id
+        return lost_answer.task_named(self._journal.intent, self._store, self._hook, model)
 
     def _settle_intent(self) -> None:
         """Decide about a submission of an earlier try whose answer nobody recorded."""
@@ -417,8 +360,7 @@ class Purchases:
 
     def _with_hope(self, error: AmbiguousSubmitError) -> AmbiguousSubmitError:
         """The error, which a retry can help as long as a callback may still name the task."""
-        intent = self._journal.intent
-        if intent and intent.callback and time.time() < intent.at + CALLBACK_SECONDS:
+        if lost_answer.may_still_come(self._journal.intent, time.time()):
             error.callback_may_tell = error.retry_helps = True
         return error
 

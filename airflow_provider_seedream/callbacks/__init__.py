@@ -1,1 +1,1 @@
-"""Delivery by callback: what the workers, which make an address, share with the api-server, which answers."""
+"""Delivery by callback: the address that a worker makes, the note of a delivery, and what tasks make of it."""

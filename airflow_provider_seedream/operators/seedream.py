@@ -45,12 +45,13 @@ from airflow_provider_seedream.parameters import (
     url_list,
 )
 from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE, urls_id
+from airflow_provider_seedream.terms import Terms
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
     from airflow_provider_seedream.apixo.verdict import Verdict
-    from airflow_provider_seedream.purchasing import Purchases, Terms
+    from airflow_provider_seedream.purchasing import Purchases
     from airflow_provider_seedream.saving import Target
 
 # How a result is delivered decides what Airflow must have, so it is known when the DAG is parsed.
@@ -180,8 +181,6 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
             yield purchases
 
     def _terms(self) -> Terms:
-        from airflow_provider_seedream.purchasing import Terms
-
         return Terms(
             durable=self.durable,
             on_ambiguous_submit=self.on_ambiguous_submit,

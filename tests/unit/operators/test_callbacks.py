@@ -261,7 +261,7 @@ class TestALostAnswer:
         monkeypatch: pytest.MonkeyPatch,
         on_ambiguous_submit: str,
     ) -> None:
-        monkeypatch.setattr("airflow_provider_seedream.purchasing.CALLBACK_SECONDS", 0.0)
+        monkeypatch.setattr("airflow_provider_seedream.callbacks.lost_answer.CALLBACK_SECONDS", 0.0)
         tries = generate(on_ambiguous_submit=on_ambiguous_submit)
         with worker_dies(Purchases, "_record"):
             tries.run()
@@ -347,7 +347,7 @@ class TestALostAnswer:
         tries = generate(prompt="a fox [[callback:lost]]")
         lose_the_answer(connected)
         # As if the other one had been bought an hour before.
-        monkeypatch.setattr("airflow_provider_seedream.purchasing.CLOCKS_APART", -3600.0)
+        monkeypatch.setattr("airflow_provider_seedream.callbacks.lost_answer.CLOCKS_APART", -3600.0)
         with pytest.raises(AmbiguousSubmitError):
             tries.run()
         digest = tries.store.get(KEY)["intent"]["callback"]
@@ -359,7 +359,7 @@ class TestALostAnswer:
     def test_is_given_up_when_no_callback_can_come_any_more(
         self, called: ApiServer, connected: Apixo, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("airflow_provider_seedream.purchasing.CALLBACK_SECONDS", 0.0)
+        monkeypatch.setattr("airflow_provider_seedream.callbacks.lost_answer.CALLBACK_SECONDS", 0.0)
         lose_the_answer(connected)
         with pytest.raises(AirflowFailException, match="might pay twice"):
             generate(prompt="a fox [[callback:lost]]").run()
