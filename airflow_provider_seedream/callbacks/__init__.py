@@ -1,1 +1,1 @@
-"""Delivery by callback: the address that a worker makes, the note of a delivery, and what tasks make of it."""
+"""Delivery by callback: the address that a worker makes, the note of a delivery, what tasks make of it."""
