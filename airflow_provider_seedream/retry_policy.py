@@ -27,7 +27,7 @@ DEFAULT_BASE = {Kind.RATE_LIMIT: 60.0, Kind.TRANSIENT: 20.0, Kind.UNKNOWN: 60.0}
 CARRY_ON_SECONDS = 10.0
 """Looking again at what is paid for costs nothing, so it need not wait long."""
 
-CALLBACK_SECONDS = 180.0
+LOST_ANSWER_SECONDS = 180.0
 """After which a callback has come, if it comes: the vendor's provider gives up a generation then."""
 
 
@@ -66,7 +66,7 @@ class SeedreamRetryPolicy(RetryPolicy):
         if asked is not None:
             return max(1.0, asked)
         if isinstance(error, AmbiguousSubmitError) and error.callback_may_tell:
-            return CALLBACK_SECONDS
+            return LOST_ANSWER_SECONDS
         if isinstance(error, ChargedError) and not isinstance(error, TaskFailedError):
             return CARRY_ON_SECONDS
         base = DEFAULT_BASE.get(error.cause.kind, DEFAULT_BASE[Kind.UNKNOWN])

@@ -116,7 +116,7 @@ class CallbackApp:
         try:
             receipt = await self._later_threads.run(partial(self._desk.resume, token, time.time()))
         except Refused:
-            return Receipt(resumed=0, repeated=True, again_at=None)
+            return Receipt()
         except Exception as error:  # noqa: BLE001 - nobody would see it; the next attempt may do better
             self._reports.not_resumed(error, token)
             return None

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dev.postgres import Postgres
+from tests.airflow_on_postgres import postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,33 +24,29 @@ pytestmark = pytest.mark.long
 
 
 @pytest.fixture
-def postgres() -> Iterator[Postgres]:
-    # Not below pytest's folders, which are closed to the user that PostgreSQL runs as.
-    folder = Path(tempfile.mkdtemp(prefix="seedream-postgres-"))
-    folder.chmod(0o755)
-    with Postgres(folder / "cluster") as postgres:
-        yield postgres
-    shutil.rmtree(folder, ignore_errors=True)
+def database() -> Iterator[Postgres]:
+    with postgres() as server:
+        yield server
 
 
-def run_tests(postgres: Postgres, *arguments: str) -> None:
+def run_tests(database: Postgres, *arguments: str) -> None:
     """Run tests of another file with PostgreSQL as the metadata database."""
     done = subprocess.run(
         [*PYTEST, *arguments],
         cwd=ROOT,
-        env={**os.environ, "SEEDREAM_TEST_DATABASE": postgres.url},
+        env={**os.environ, "SEEDREAM_TEST_DATABASE": database.url},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-5000:]
-    tables = postgres.query("select count(*) from information_schema.tables where table_name = 'xcom'")
+    tables = database.query("select count(*) from information_schema.tables where table_name = 'xcom'")
     assert tables == [["1"]]
 
 
-def test_the_gallery_lists_the_same_from_postgresql(postgres: Postgres) -> None:
-    run_tests(postgres, "tests/unit/ui/test_shelf.py", "-k", STORABLE)
+def test_the_gallery_lists_the_same_from_postgresql(database: Postgres) -> None:
+    run_tests(database, "tests/unit/ui/test_shelf.py", "-k", STORABLE)
 
 
-def test_callbacks_resume_the_same_tasks_as_often_on_postgresql(postgres: Postgres) -> None:
-    run_tests(postgres, "tests/unit/ui/test_callback_desk.py")
+def test_callbacks_resume_the_same_tasks_as_often_on_postgresql(database: Postgres) -> None:
+    run_tests(database, "tests/unit/ui/test_callback_desk.py")

@@ -97,8 +97,11 @@ class TaskTries:
 
     def resume(self, operator: BaseOperator, event: Any) -> Any:
         """What Airflow does with a trigger's event, and all that follows until the try ends."""
-        outcome = self._segment(lambda: operator.execute_complete(self._context(), event))  # type: ignore[attr-defined]
-        return self._resume_to_end(operator, outcome)
+        return self._resume_to_end(operator, self.resume_until_deferral(operator, event))
+
+    def resume_until_deferral(self, operator: BaseOperator, event: Any) -> Any:
+        """What Airflow does with a trigger's event, up to the next deferral, or to the end of the try."""
+        return self._segment(lambda: operator.execute_complete(self._context(), event))  # type: ignore[attr-defined]
 
     def resume_without_trigger(self, operator: BaseOperator) -> Any:
         """What Airflow does when a trigger was lost, or its own timeout passed."""
@@ -115,8 +118,7 @@ class TaskTries:
     def _resume_to_end(self, operator: BaseOperator, outcome: Any) -> Any:
         while isinstance(outcome, TaskDeferred):
             event = asyncio.run(first_event(outcome.trigger))
-            event = json.loads(json.dumps(event))
-            outcome = self._segment(lambda event=event: operator.execute_complete(self._context(), event))  # type: ignore[attr-defined, misc]
+            outcome = self.resume_until_deferral(operator, json.loads(json.dumps(event)))
         return outcome
 
     def _segment(self, run: Callable[[], Any]) -> Any:
@@ -139,6 +141,12 @@ class TaskTries:
             xcom_pull=lambda task_ids, key, map_indexes=None: self.xcom.get(key),
         )
         return {"ti": ti, "outlets": [], **({"task_state_store": self.store} if self._has_store else {})}
+
+
+def deferral(outcome: Any) -> dict[str, Any]:
+    """The arguments of the trigger on which a task has deferred."""
+    assert isinstance(outcome, TaskDeferred), outcome
+    return dict(outcome.trigger.serialize()[1])
 
 
 async def first_event(trigger: Any) -> Any:

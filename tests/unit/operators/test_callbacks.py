@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, TaskDeferred, redact
+from airflow.providers.common.compat.sdk import AirflowFailException, redact
 from airflow.sdk import BaseOperator
 
 from airflow_provider_seedream import parameters
@@ -21,9 +21,9 @@ from airflow_provider_seedream.journal_store import KEY
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator, SeedreamSubmitOperator
 from airflow_provider_seedream.purchasing import Purchases
 from airflow_provider_seedream.retry_policy import SeedreamRetryPolicy
-from tests.unit.airflow_tries import TaskTries, worker_dies
+from tests.unit.airflow_tries import TaskTries, deferral, worker_dies
 from tests.unit.api_server import ApiServer, api_server, resumption
-from tests.unit.conftest import Apixo, Connect
+from tests.unit.conftest import Apixo
 
 LONG = "a fox [[seconds:100000]]"
 """Is not finished before the test."""
@@ -52,21 +52,10 @@ def generate(**fixed: Any) -> TaskTries:
     return TaskTries(make)
 
 
-def deferral(outcome: Any) -> dict[str, Any]:
-    """The arguments of the trigger on which a task has deferred."""
-    assert isinstance(outcome, TaskDeferred), outcome
-    return dict(outcome.trigger.serialize()[1])
-
-
-def leave_note(tries: TaskTries, called: ApiServer, number: int) -> None:
+def leave_note(tries: TaskTries, called: ApiServer, number: int = 1) -> None:
     """What the api-server does with a callback, when it comes."""
     heard = called.wait_for(number)
     tries.store.set(note_key(heard.token.digest), heard.note.to_json())
-
-
-def segment(tries: TaskTries, operator: BaseOperator, event: dict[str, Any]) -> Any:
-    """Resume a task up to its next deferral, or to its end."""
-    return tries._segment(lambda: operator.execute_complete(tries._context(), event))  # type: ignore[attr-defined]
 
 
 def lose_the_answer(apixo: Apixo) -> None:
@@ -152,8 +141,7 @@ class TestResumed:
     def resumed(self, called: ApiServer, tries: TaskTries, **event: Any) -> Any:
         operator, _ = tries.run_until_deferral()
         called.stores.append(tries.store)
-        heard = called.wait_for()
-        tries.store.set(note_key(heard.token.digest), heard.note.to_json())
+        leave_note(tries, called)
         return tries.resume(operator, resumption(**event))
 
     def test_by_a_callback_it_looks_once_and_ends(self, called: ApiServer, connected: Apixo) -> None:
@@ -188,7 +176,7 @@ class TestResumed:
         )
         tries.store.set(note_key(forged.digest), forged.to_json())
         deadline = time.time() + 7
-        outcome = segment(tries, operator, resumption(deadline))
+        outcome = tries.resume_until_deferral(operator, resumption(deadline))
         again = deferral(outcome)
         assert connected.tasks()[0]["polls"] == 1
         assert again["deadline"] == deadline, "a callback must not make the wait longer"
@@ -200,10 +188,9 @@ class TestResumed:
     ) -> None:
         tries = generate()
         operator, _ = tries.run_until_deferral()
-        heard = called.wait_for()
-        tries.store.set(note_key(heard.token.digest), heard.note.to_json())
+        leave_note(tries, called)
         connected.fault("/statusTask", status=403)
-        again = deferral(segment(tries, operator, resumption()))
+        again = deferral(tries.resume_until_deferral(operator, resumption()))
         assert again["created_at"] + again["first_look"] < time.time() + 25, "it looks soon"
 
     def test_what_no_record_tells_is_known_from_what_the_wait_was_about(
@@ -212,9 +199,9 @@ class TestResumed:
         few = {"prompt": "a fox [[deliver:1]]", "max_images": 2, "on_partial": "top_up", "min_images": 2}
         tries = generate(**few)
         operator, _ = tries.run_until_deferral()
-        leave_note(tries, called, 1)
+        leave_note(tries, called)
         tries.store.refuses_after = len(tries.store.writes) + 1  # the intent of the top-up, and no more
-        segment(tries, operator, resumption())
+        tries.resume_until_deferral(operator, resumption())
         main, top_up = (task["taskId"] for task in connected.tasks())
         tries.store.refuses_after = None
         called.wait_for(2)
@@ -242,9 +229,9 @@ class TestALostAnswer:
         few = {"prompt": "a fox [[deliver:1]]", "max_images": 2, "on_partial": "top_up"}
         tries = generate(**few, on_ambiguous_submit=on_ambiguous_submit)
         operator, _ = tries.run_until_deferral()
-        leave_note(tries, called, 1)
+        leave_note(tries, called)
         with worker_dies(Purchases, "_record"):
-            segment(tries, operator, resumption())
+            tries.resume_until_deferral(operator, resumption())
         leave_note(tries, called, 2)
         result = tries.run()
         assert (result["delivered"], len(connected.tasks())) == (2, 2)
@@ -265,7 +252,7 @@ class TestALostAnswer:
         tries = generate(on_ambiguous_submit=on_ambiguous_submit)
         with worker_dies(Purchases, "_record"):
             tries.run()
-        leave_note(tries, called, 1)
+        leave_note(tries, called)
         connected.fault("/statusTask", times=4, status=503, headers={"Retry-After": "0"})
         with pytest.raises(LookFailedError, match="looks again at the task that a callback has named"):
             tries.run()
@@ -279,7 +266,7 @@ class TestALostAnswer:
         tries = generate()
         with worker_dies(Purchases, "_record"):
             tries.run()
-        leave_note(tries, called, 1)
+        leave_note(tries, called)
         assert tries.run()["delivered"] == 1
 
     def test_is_asked_for_again_when_a_callback_can_have_come(self) -> None:
@@ -299,8 +286,7 @@ class TestALostAnswer:
         lose_the_answer(connected)
         with pytest.raises(AmbiguousSubmitError, match="carries on if a callback has told the taskId"):
             tries.run()
-        heard = called.wait_for()
-        tries.store.set(note_key(heard.token.digest), heard.note.to_json())
+        leave_note(tries, called)
         result = tries.run()
         assert [task["taskId"] for task in connected.tasks()] == [result["seedream_task_id"]]
 
@@ -322,8 +308,7 @@ class TestALostAnswer:
         lose_the_answer(connected)
         with pytest.raises(AmbiguousSubmitError):
             tries.run()
-        heard = called.wait_for()
-        tries.store.set(note_key(heard.token.digest), heard.note.to_json())
+        leave_note(tries, called)
         assert tries.run() == connected.tasks()[0]["taskId"]
 
     def test_stays_lost_where_the_callback_names_a_task_that_is_not_ours(
@@ -459,7 +444,7 @@ class TestRefusedWhenTheDagIsParsed:
 
 class TestRefusedBeforeAnythingIsBought:
     def test_where_the_api_server_has_no_public_address(
-        self, connect: Connect, connected: Apixo, monkeypatch: pytest.MonkeyPatch
+        self, connected: Apixo, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AIRFLOW__SEEDREAM__CALLBACK_BASE_URL", "http://airflow.example.com")
         with pytest.raises(AirflowFailException, match=r"\[seedream\] callback_base_url.*https"):
@@ -467,19 +452,19 @@ class TestRefusedBeforeAnythingIsBought:
         assert not connected.tasks()
 
     def test_where_a_template_of_ones_own_url_renders_to_nothing(self, connected: Apixo) -> None:
-        tries = generate(callback_url="{{ var.value.hook }}")
-        operator = tries._make()
-        operator.callback_url = ""
+        def make() -> SeedreamGenerateOperator:
+            operator = SeedreamGenerateOperator(
+                task_id="generate",
+                prompt="a fox",
+                request_type="callback",
+                callback_url="{{ var.value.hook }}",
+            )
+            operator.callback_url = ""
+            return operator
+
         with pytest.raises(AirflowFailException, match="callback_url"):
-            tries._segment(lambda: operator.execute(tries_context(tries)))
+            TaskTries(make).run()
         assert not connected.tasks()
-
-
-def tries_context(tries: TaskTries) -> Any:
-    from datetime import UTC, datetime
-
-    tries._started = datetime.now(tz=UTC)
-    return tries._context()
 
 
 class TestAnOlderWorker:

@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import TaskDeferred
 from airflow.sdk import DAG
 
 from airflow_provider_seedream import steps
@@ -16,7 +15,7 @@ from airflow_provider_seedream.callbacks.delivery import NOTE_XCOM_KEY, Note, wa
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import SeedreamSubmitOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamTaskSensor
-from tests.unit.airflow_tries import TaskTries
+from tests.unit.airflow_tries import TaskTries, deferral
 from tests.unit.api_server import resumption
 from tests.unit.conftest import Apixo
 
@@ -66,11 +65,6 @@ def sensor(bought: Submission, note: dict[str, Any] | None = None, **options: An
 
     tries = TaskTries(make)
     return tries
-
-
-def deferral(outcome: Any) -> dict[str, Any]:
-    assert isinstance(outcome, TaskDeferred), outcome
-    return dict(outcome.trigger.serialize()[1])
 
 
 class TestWaiting:
@@ -141,7 +135,7 @@ class TestResumed:
         tries = sensor(buy(LONG))
         operator, _ = tries.run_until_deferral()
         deadline = time.time() + 7
-        outcome = tries._segment(lambda: operator.execute_complete(tries._context(), resumption(deadline)))
+        outcome = tries.resume_until_deferral(operator, resumption(deadline))
         again = deferral(outcome)
         assert connected.tasks()[0]["polls"] == 1
         assert (again["deadline"], again["interval_high"], again["called"]) == (deadline, 60, True)
