@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+import ast
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from decimal import Decimal, InvalidOperation
@@ -13,13 +15,13 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowFailException, conf
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
-from airflow_provider_seedream.apixo.errors import (
-    DestinationError,
-    InvalidRequestError,
-    Problem,
-    normalized,
+from airflow_provider_seedream.apixo.causes import normalized
+from airflow_provider_seedream.apixo.rules import (
+    TEXT_TO_IMAGE,
+    is_digits,
+    shown,
 )
-from airflow_provider_seedream.apixo.request import is_nothing, shown
+from airflow_provider_seedream.errors import DestinationError, InvalidRequestError, Problem
 from airflow_provider_seedream.storage.location import destination_url
 from airflow_provider_seedream.storage.naming import check_template
 
@@ -209,3 +211,61 @@ def url_list(value: Any, field: str) -> list[str]:
         problem = Problem(field, shown(value), "must be a non-empty list of URLs", "Pass a list of strings.")
         raise InvalidRequestError([problem])
     return list(value)
+
+
+def read_rendered(fields: Mapping[str, Any], templated: frozenset[str]) -> dict[str, Any]:
+    """Turn what templates rendered to into the types that the fields have.
+
+    A template renders to text: ``"3"`` stands for the number, ``"['https://...']"`` for the list.
+
+    :param fields: values after rendering.
+    :param templated: fields that held a template; only these are converted.
+    :raises InvalidRequestError: a template rendered to nothing.
+    """
+    read = {name: _from_text(name, value) if name in templated else value for name, value in fields.items()}
+    if problems := list(_find_nothing(read, templated)):
+        raise InvalidRequestError(problems)
+    return read
+
+
+def _find_nothing(fields: Mapping[str, Any], templated: frozenset[str]) -> Iterator[Problem]:
+    rule = "the template rendered to nothing"
+    remedy = "Check the variable, param or XCom that it reads."
+    for name in sorted(templated & fields.keys()):
+        value = fields[name]
+        if is_nothing(value):
+            yield Problem(name, shown(value), rule, remedy)
+        elif name == "image_urls" and _is_empty(value) and fields.get("mode") != TEXT_TO_IMAGE:
+            # References that got lost must not silently buy another kind of picture.
+            choice = f"{remedy} Give mode={TEXT_TO_IMAGE!r} where there may be none."
+            yield Problem(name, shown(value), f"{rule}, an empty list", choice)
+
+
+def is_nothing(rendered: Any) -> bool:
+    """Whether a template rendered to nothing; what was missing renders to ``None`` or to its text."""
+    return rendered is None or (isinstance(rendered, str) and rendered.strip() in ("", "None"))
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, Sequence) and len(value) == 0
+
+
+def _from_text(name: str, value: Any) -> Any:
+    if name == "max_images" and is_digits(value):
+        return int(value)
+    if name == "image_urls" and isinstance(value, str) and value.strip().startswith("["):
+        return value_from_text(value)
+    if name == "prompt" and isinstance(value, int | float):
+        # render_template_as_native_obj turns a prompt such as "1984" into a number.
+        return str(value)
+    return value
+
+
+def value_from_text(text: str) -> Any:
+    """The list or dict that a template rendered as text, in JSON or Python notation; else the text itself."""
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(text.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return text

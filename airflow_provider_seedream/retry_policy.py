@@ -10,7 +10,7 @@ try:
 except ImportError as error:
     raise ImportError("SeedreamRetryPolicy needs Airflow 3.3 or later, which has retry policies.") from error
 
-from airflow_provider_seedream.apixo.errors import (
+from airflow_provider_seedream.errors import (
     AmbiguousSubmitError,
     ChargedError,
     Kind,

@@ -87,14 +87,16 @@ def report(session: Any) -> None:
 
 def page(session: Any, name: str) -> str:
     """Find and draw a page; ``search`` is for a word that only the oldest of the 10,000 has."""
-    from airflow_provider_seedream.ui import pages, shelf
-    from airflow_provider_seedream.ui.views import Filters, GalleryView
+    from airflow_provider_seedream.gallery import queries, rendering
+    from airflow_provider_seedream.gallery.view_models import Filters, GalleryView
 
     filters = Filters(text="picture 0 ") if name == "search" else Filters()
     dag_id = "many" if name == "search" else name
-    found = shelf.read_page(session, shelf.Scope(dag_ids=frozenset([dag_id]), filters=filters))
+    found = queries.read_page(session, queries.Scope(dag_ids=frozenset([dag_id]), filters=filters))
     session.expire_all()
-    return pages.gallery(GalleryView(root="/seedream", airflow_root="", tiles=found.tiles, filters=filters))
+    return rendering.gallery(
+        GalleryView(root="/seedream", airflow_root="", tiles=found.tiles, filters=filters)
+    )
 
 
 if __name__ == "__main__":

@@ -75,8 +75,8 @@ def next_cost(result: dict[str, Any], max_images: int) -> float:
 @task
 def describe(result: dict[str, Any], params: dict | None = None, ti: Any = None) -> str:
     """What the person sees, in Markdown."""
-    from airflow_provider_seedream.ui.addresses import TaskAddress
-    from airflow_provider_seedream.ui.markdown import literal, thumbnails
+    from airflow_provider_seedream.gallery.markdown import literal, thumbnails
+    from airflow_provider_seedream.urls import TaskAddress
 
     left, cost = money_left(result, params["budget_usd"]), next_cost(result, params["max_images"])
     verdict = "enough" if left >= cost else "too little"

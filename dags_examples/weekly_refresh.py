@@ -90,8 +90,8 @@ def decide(found: dict[str, Any]) -> str:
 @task
 def describe(found: dict[str, Any], ti: Any = None) -> str:
     """What the person sees, in Markdown."""
-    from airflow_provider_seedream.ui.addresses import TaskAddress
-    from airflow_provider_seedream.ui.markdown import literal, thumbnails
+    from airflow_provider_seedream.gallery.markdown import literal, thumbnails
+    from airflow_provider_seedream.urls import TaskAddress
 
     parts = [f"New pictures: {found['new']}."]
     if found["missing"]:

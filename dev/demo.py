@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from airflow_provider_seedream.ui.addresses import MOUNT, run_path
+from airflow_provider_seedream.urls import MOUNT, run_path
 from dev.airflow_stack import AirflowStack
 from dev.contact_sheet import contact_sheet
 from dev.local_sandbox import KEY, sandbox

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from airflow_provider_seedream.apixo.addresses import is_loopback
+from airflow_provider_seedream.apixo.hosts import is_loopback
 from dev.airflow_stack import AirflowStack, StackError, User, free_port
 from dev.local_sandbox import KEY, ROOT, sandbox
 from dev.terminal import Clock, end_on_signals

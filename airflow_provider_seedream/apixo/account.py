@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from urllib.parse import urlsplit
 
-from airflow_provider_seedream.apixo.addresses import is_loopback
+from airflow_provider_seedream.apixo.hosts import is_loopback
 from airflow_provider_seedream.apixo.model import SEEDREAM_4_5
 
 DEFAULT_BASE_URL = "https://api.apixo.ai/api/v1"

@@ -19,7 +19,8 @@ import httpx
 
 from airflow_provider_seedream import __version__
 from airflow_provider_seedream.apixo.account import SHORTEST_SECRET, Account
-from airflow_provider_seedream.apixo.exchange import Fault, Reply, Send, Sleep, Steps
+from airflow_provider_seedream.apixo.answers import Fault, Reply
+from airflow_provider_seedream.apixo.exchange import Send, Sleep, Steps
 
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 30.0

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, MODELS, Pace, Size
 from airflow_provider_seedream.apixo.request import GenerateRequest
-from airflow_provider_seedream.apixo.task import TaskStatus
+from airflow_provider_seedream.apixo.status import TaskStatus
 
 SUBMISSION_KEY = "submission"
 """XCom key of :meth:`Submission.to_json`, pushed as soon as the API has accepted the task."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 _UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 """What JSON can carry, but a database refuses (NUL, lone surrogates) or a terminal obeys."""
@@ -20,3 +21,13 @@ def plain(value: Any, limit: int | None = None) -> str:
         # A number of thousands of digits, or a list that is nested too deeply.
         text = f"({type(value).__name__})"
     return _UNFIT.sub("\N{REPLACEMENT CHARACTER}", text[:limit])
+
+
+def without_secrets(url: str) -> str:
+    """A URL for logs and errors: no user info, no query (signed URLs carry their secret there)."""
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+        return parts._replace(netloc=host, query="..." if parts.query else "", fragment="").geturl()
+    except ValueError:
+        return "(unreadable URL)"

@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_provider_seedream.apixo.errors import (
+from airflow_provider_seedream.apixo.causes import fail_cause, normalized
+from airflow_provider_seedream.apixo.status import TaskStatus
+from airflow_provider_seedream.apixo.watch import Outcome, Watch
+from airflow_provider_seedream.errors import (
     Cause,
     DeadlineError,
     Kind,
     LookFailedError,
     SeedreamError,
     TaskFailedError,
-    fail_cause,
-    normalized,
 )
-from airflow_provider_seedream.apixo.pace import Outcome, Watch
-from airflow_provider_seedream.apixo.task import TaskStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

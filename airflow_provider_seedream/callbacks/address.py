@@ -10,11 +10,13 @@ from urllib.parse import SplitResult, urlsplit
 from airflow.providers.common.compat.sdk import conf, mask_secret
 
 from airflow_provider_seedream.apixo.account import Account
-from airflow_provider_seedream.apixo.addresses import is_loopback, is_public, without_secrets
-from airflow_provider_seedream.apixo.errors import InvalidRequestError, Problem
-from airflow_provider_seedream.apixo.request import CALLBACK, GenerateRequest
+from airflow_provider_seedream.apixo.hosts import is_loopback, is_public
+from airflow_provider_seedream.apixo.request import GenerateRequest
+from airflow_provider_seedream.apixo.rules import CALLBACK
+from airflow_provider_seedream.apixo.text import without_secrets
 from airflow_provider_seedream.callbacks.token import CallbackToken
-from airflow_provider_seedream.ui.addresses import CALLBACK_PATH, TaskAddress
+from airflow_provider_seedream.errors import InvalidRequestError, Problem
+from airflow_provider_seedream.urls import CALLBACK_PATH, TaskAddress
 
 _SETTING = "[seedream] callback_base_url"
 _REMEDY = (

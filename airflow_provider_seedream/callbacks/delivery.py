@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from airflow_provider_seedream.apixo.exchange import MAX_TASK_ID
-from airflow_provider_seedream.apixo.task import FAILED, SUCCESS, read_state
+from airflow_provider_seedream.apixo.status import FAILED, MAX_TASK_ID, SUCCESS, read_state
 
 NOTE_XCOM_KEY = "seedream_callback"
 """XCom key, on the task that has bought, of its newest note: what a sensor of another task can read."""

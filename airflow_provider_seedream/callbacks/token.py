@@ -9,7 +9,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass, field
 from typing import Self
 
-from airflow_provider_seedream.ui.addresses import TaskAddress, is_id
+from airflow_provider_seedream.urls import TaskAddress, is_id
 
 MAX_TOKEN_CHARACTERS = 4_096
 """Three ids of 250 characters of four bytes each, the most that Airflow takes, make 4072."""

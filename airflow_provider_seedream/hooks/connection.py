@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from airflow_provider_seedream.apixo.account import DEFAULT_BASE_URL, Account
-from airflow_provider_seedream.apixo.addresses import is_loopback
-from airflow_provider_seedream.apixo.errors import ConnectionConfigError
+from airflow_provider_seedream.apixo.hosts import is_loopback
+from airflow_provider_seedream.errors import ConnectionConfigError
 from airflow_provider_seedream.hooks.connection_form import EXTRA_FIELDS, ExtraField
 
 _API_PATH = urlsplit(DEFAULT_BASE_URL).path

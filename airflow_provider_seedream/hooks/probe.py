@@ -9,9 +9,10 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 
 from airflow_provider_seedream.apixo.account import DEFAULT_BASE_URL, Account
+from airflow_provider_seedream.apixo.answers import Fault, Reply, read_balance, read_envelope
 from airflow_provider_seedream.apixo.client import ApixoClient
-from airflow_provider_seedream.apixo.errors import Kind
-from airflow_provider_seedream.apixo.exchange import BALANCE, Fault, Reply, Steps, read_balance, read_envelope
+from airflow_provider_seedream.apixo.exchange import BALANCE, Steps
+from airflow_provider_seedream.errors import Kind
 
 PATIENCE = 12.0
 """Seconds until the person gets an answer, whatever the network does."""

@@ -11,13 +11,13 @@ from airflow.providers.common.compat.sdk import BaseHook
 from airflow_provider_seedream.apixo import exchange
 from airflow_provider_seedream.apixo.account import Account
 from airflow_provider_seedream.apixo.client import ApixoClient, AsyncApixoClient
-from airflow_provider_seedream.apixo.errors import ConnectionConfigError, Kind
 from airflow_provider_seedream.apixo.exchange import Luck, Steps
 from airflow_provider_seedream.apixo.model import DEFAULT_GENERATION_TIMEOUT, DEFAULT_MODEL, MODELS, Pace
-from airflow_provider_seedream.apixo.pace import Watch
 from airflow_provider_seedream.apixo.request import GenerateRequest, check_holds_no_key, check_reachable
-from airflow_provider_seedream.apixo.task import TaskStatus
+from airflow_provider_seedream.apixo.status import TaskStatus
 from airflow_provider_seedream.apixo.verdict import Verdict
+from airflow_provider_seedream.apixo.watch import Watch
+from airflow_provider_seedream.errors import ConnectionConfigError, Kind
 from airflow_provider_seedream.hooks.connection import account_from
 from airflow_provider_seedream.hooks.connection_form import (
     CONN_TYPE,

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink, conf
 
-from airflow_provider_seedream.ui.addresses import TaskAddress, base_path
+from airflow_provider_seedream.urls import TaskAddress, base_path
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, TaskInstanceKey

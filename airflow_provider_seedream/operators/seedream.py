@@ -15,17 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
-from airflow_provider_seedream.apixo.errors import InvalidRequestError, Problem, TooFewImagesError
 from airflow_provider_seedream.apixo.model import DEFAULT_GENERATION_TIMEOUT, DEFAULT_MODEL, SEEDREAM_4_5
-from airflow_provider_seedream.apixo.request import (
-    ASYNC,
-    CALLBACK,
-    GenerateRequest,
-    find_problems,
-    read_rendered,
-    shown,
-    value_from_text,
-)
+from airflow_provider_seedream.apixo.request import GenerateRequest
+from airflow_provider_seedream.apixo.rules import ASYNC, CALLBACK, find_problems, shown
+from airflow_provider_seedream.errors import InvalidRequestError, Problem, TooFewImagesError
 from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
 from airflow_provider_seedream.hooks.mixin import UsesSeedreamHook
 from airflow_provider_seedream.links.seedream import SeedreamGalleryLink, SeedreamResultLink
@@ -41,18 +34,20 @@ from airflow_provider_seedream.parameters import (
     is_templated,
     money,
     optional_seconds,
+    read_rendered,
     seconds,
     url_list,
+    value_from_text,
 )
+from airflow_provider_seedream.purchases.terms import Terms
 from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE, urls_id
-from airflow_provider_seedream.terms import Terms
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
     from airflow_provider_seedream.apixo.verdict import Verdict
-    from airflow_provider_seedream.purchasing import Purchases
-    from airflow_provider_seedream.saving import Target
+    from airflow_provider_seedream.purchases.purchases import Purchases
+    from airflow_provider_seedream.worker.saving import Target
 
 # How a result is delivered decides what Airflow must have, so it is known when the DAG is parsed.
 _TEMPLATED_FIELDS = tuple(name for name in GenerateRequest.__slots__ if name != "request_type")
@@ -173,8 +168,8 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
     @contextmanager
     def _buying(self, context: Context) -> Iterator[Purchases]:
         """What this task buys; within, every failure ends with what is charged and what a retry does."""
-        from airflow_provider_seedream.failures import spending_explained
-        from airflow_provider_seedream.purchasing import Purchases
+        from airflow_provider_seedream.purchases.purchases import Purchases
+        from airflow_provider_seedream.worker.failures import spending_explained
 
         purchases = self._purchases = Purchases(self.hook, context, self._terms())
         with spending_explained(purchases):
@@ -226,14 +221,14 @@ class _SavesImages(UsesSeedreamHook):
     filename: str
 
     def _open_target(self, images: int, *, has_fingerprint: bool = True) -> Target:
-        from airflow_provider_seedream.saving import open_target
+        from airflow_provider_seedream.worker.saving import open_target
 
         return open_target(
             self.destination, self.storage_conn_id, self.filename, images, has_fingerprint=has_fingerprint
         )
 
     def _save(self, result: Mapping[str, Any], target: Target, context: Context) -> dict[str, Any]:
-        from airflow_provider_seedream.saving import save
+        from airflow_provider_seedream.worker.saving import save
 
         return save(result, target, self.hook, context)
 
@@ -312,7 +307,7 @@ class SeedreamDownloadOperator(_SavesImages, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Fetch, verify and place the images, then the manifest."""
-        from airflow_provider_seedream.failures import failures_explained
+        from airflow_provider_seedream.worker.failures import failures_explained
 
         with failures_explained(self.log, "fetches what is missing, at no cost"):
             source = self._source(context)
@@ -337,14 +332,14 @@ class SeedreamDownloadOperator(_SavesImages, BaseOperator):
 
     def _look_up(self, context: Context) -> dict[str, Any]:
         """The result of a task that must have finished."""
-        from airflow_provider_seedream import steps
+        from airflow_provider_seedream.worker import submissions
 
         task_id = check_task_id(self.seedream_task_id)
-        submission = steps.find_submission(context, self, task_id) or steps.foreign_submission(
+        submission = submissions.find_submission(context, self, task_id) or submissions.foreign_submission(
             self.hook, task_id, model=self.model
         )
         status = self.hook.get_status(task_id, submission.model)
-        return steps.conclude_finished(submission, status)
+        return submissions.conclude_finished(submission, status)
 
 
 class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
@@ -455,13 +450,13 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check everything that is free, submit unless an earlier try did, and wait."""
-        from airflow_provider_seedream import steps
+        from airflow_provider_seedream.worker import waiting
 
         with self._buying(context) as purchases:
             purchases.load()
             request = self._request()
             count_of_images("min_images", self.min_images, request.max_images)
-            steps.min_deferral_seconds()
+            waiting.min_deferral_seconds()
             already_bought = purchases.find_again(request)
             target = self._open_target(request.max_images) if self._saves else None
             if not already_bought:
@@ -474,7 +469,8 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Resume with the trigger's event, or by a callback: conclude and save."""
-        from airflow_provider_seedream.callbacks import waiting
+
+        from airflow_provider_seedream.worker import waiting
 
         with self._buying(context) as purchases:
             purchases.resume(event)
@@ -483,18 +479,18 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; where the trigger was lost, what is left of the wait is waited for here."""
-        from airflow_provider_seedream import steps
+        from airflow_provider_seedream.worker import waiting
 
-        if next_method != steps.DEFERRAL_FAILED:
+        if next_method != waiting.DEFERRAL_FAILED:
             return super().resume_execution(next_method, next_kwargs, context)
         with self._buying(context) as purchases:
-            steps.report_failed_deferral(self.log, next_kwargs)
+            waiting.report_failed_deferral(self.log, next_kwargs)
             purchases.resume()
-            purchases.verdicts = steps.wait(
+            purchases.verdicts = waiting.wait(
                 self.hook,
                 purchases.bought,
-                steps.paced(purchases.bought[-1], self.first_poll, self.poll_interval),
-                deadline=steps.rest_of_wait(context, self, self.generation_timeout),
+                waiting.paced(purchases.bought[-1], self.first_poll, self.poll_interval),
+                deadline=waiting.rest_of_wait(context, self, self.generation_timeout),
             )
             return self._proceed(context, purchases)
 
@@ -532,12 +528,12 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
 
     def _tops_up(self, context: Context, purchases: Purchases) -> bool:
         """Whether missing images are to be bought, and there is time to wait for them."""
-        from airflow_provider_seedream import steps
+        from airflow_provider_seedream.worker import waiting
 
         if self.on_partial != "top_up":
             return False
-        pace = steps.paced(purchases.bought[-1], self.first_poll, self.poll_interval)
-        left = steps.wait_until(context, self, self.generation_timeout) - time.time()
+        pace = waiting.paced(purchases.bought[-1], self.first_poll, self.poll_interval)
+        left = waiting.wait_until(context, self, self.generation_timeout) - time.time()
         if left <= pace.first_look:
             self.log.warning("%.0f s are left, which is too little for a top-up.", max(0.0, left))
         return left > pace.first_look
@@ -545,15 +541,15 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
     def _wait(
         self, context: Context, purchases: Purchases, deadline: float | None, *, hinted: bool
     ) -> dict[str, Verdict]:
-        from airflow_provider_seedream import steps
+        from airflow_provider_seedream.worker import waiting
 
         purchases.keep_record()
         if deadline is None:
-            deadline = steps.wait_until(context, self, self.generation_timeout)
+            deadline = waiting.wait_until(context, self, self.generation_timeout)
         called = purchases.are_called_back
-        pace = steps.paced(purchases.bought[-1], self.first_poll, self.poll_interval, called=called)
+        pace = waiting.paced(purchases.bought[-1], self.first_poll, self.poll_interval, called=called)
         if self.deferrable:
-            steps.defer_until_finished(
+            waiting.defer_until_finished(
                 self,
                 purchases.bought,
                 pace,
@@ -562,11 +558,11 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
                 next_look=time.time() + pace.interval_high if hinted else None,
                 called=called,
             )
-        return steps.wait(self.hook, purchases.bought, pace, deadline=deadline)
+        return waiting.wait(self.hook, purchases.bought, pace, deadline=deadline)
 
     def _look_at(self, target: Target, request: GenerateRequest, context: Context) -> dict[str, Any] | None:
         """The result that lies at the target already, where ``if_exists`` asks for it."""
-        from airflow_provider_seedream.saving import check_unoccupied, find_saved
+        from airflow_provider_seedream.worker.saving import check_unoccupied, find_saved
 
         if self.if_exists == "fail":
             check_unoccupied(request, target, self.hook)

@@ -19,7 +19,7 @@ from airflow_provider_seedream.sandbox.checks import read_order
 from airflow_provider_seedream.sandbox.directives import Directives
 from airflow_provider_seedream.sandbox.envelope import Refusal, refused, success
 from airflow_provider_seedream.sandbox.faults import API, FaultMiddleware, Faults, read_fault
-from airflow_provider_seedream.sandbox.gallery import Gallery
+from airflow_provider_seedream.sandbox.image_cache import Gallery
 from airflow_provider_seedream.sandbox.ledger import Ledger
 from airflow_provider_seedream.sandbox.traffic import CONTROL, Traffic, TrafficMiddleware
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from airflow_provider_seedream.sandbox import connection
+from airflow_provider_seedream.sandbox import tcp
 from airflow_provider_seedream.sandbox.envelope import Refusal, message_of
 
 ROUTES = ("/generateTask", "/statusTask", "/apikeys", "/results")
@@ -158,8 +158,8 @@ class FaultMiddleware:
         if action is None:
             await self._app(scope, receive, send)
         elif action.drop == "before":
-            await connection.linger(action.delay, receive)
-            await connection.cut(scope, receive)
+            await tcp.linger(action.delay, receive)
+            await tcp.cut(scope, receive)
         else:
             await self._spoil(action, scope, receive, send)
 
@@ -170,13 +170,13 @@ class FaultMiddleware:
         else:
             answer.make_up(action.status, action.headers, action.body)
         if action.delay:
-            await connection.linger(action.delay, receive)
+            await tcp.linger(action.delay, receive)
         if action.corrupt:
             answer.body = corrupted(answer.body)
         if not action.drop:
             await answer.deliver(send, action.truncate)
         if action.drop or answer.is_cut_by(action.truncate):
-            await connection.cut(scope, receive)
+            await tcp.cut(scope, receive)
 
 
 class _Answer:

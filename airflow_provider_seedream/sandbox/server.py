@@ -14,9 +14,9 @@ from typing import Self
 import uvicorn
 
 from airflow_provider_seedream.sandbox.app import Clock, Sandbox, Settings, create_app
-from airflow_provider_seedream.sandbox.connection import CuttableProtocol
 from airflow_provider_seedream.sandbox.directives import Directives
 from airflow_provider_seedream.sandbox.faults import API
+from airflow_provider_seedream.sandbox.tcp import CuttableProtocol
 
 LAST_ANSWERS_SECONDS = 5
 """What is still running at the end, two drawings at most, gets this long."""

@@ -18,9 +18,9 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_seedream.apixo.errors import DeadlineError, InvalidRequestError, SeedreamError
 from airflow_provider_seedream.apixo.model import DEFAULT_GENERATION_TIMEOUT, DEFAULT_MODEL, MODELS
-from airflow_provider_seedream.apixo.request import find_problems
+from airflow_provider_seedream.apixo.rules import find_problems
+from airflow_provider_seedream.errors import DeadlineError, InvalidRequestError, SeedreamError
 from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
 from airflow_provider_seedream.hooks.mixin import UsesSeedreamHook
 from airflow_provider_seedream.links.seedream import SeedreamGalleryLink, SeedreamResultLink
@@ -35,9 +35,9 @@ from airflow_provider_seedream.parameters import (
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_seedream.apixo.pace import Watch
     from airflow_provider_seedream.apixo.records import Submission
     from airflow_provider_seedream.apixo.verdict import Verdict
+    from airflow_provider_seedream.apixo.watch import Watch
 
 
 _MODEL_FIELDS = ("model", "resolution")
@@ -106,40 +106,39 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
 
     def execute(self, context: Context) -> Any:
         """Wait in the mode that was asked for."""
-        from airflow_provider_seedream import steps
+        from airflow_provider_seedream.worker import waiting
 
         with self._failures_explained():
             if not self.deferrable:
                 # Our deadline tells what happened and what it cost; Airflow's is left as the backstop.
-                self.timeout = self._give_up_after + steps.BACKSTOP_SECONDS
+                self.timeout = self._give_up_after + waiting.BACKSTOP_SECONDS
                 return super().execute(context)
-            return self._defer(context, deadline=steps.wait_until(context, self, self._give_up_after))
+            return self._defer(context, deadline=waiting.wait_until(context, self, self._give_up_after))
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Resume with the trigger's event, or by a callback."""
-        from airflow_provider_seedream import steps
         from airflow_provider_seedream.apixo.verdict import Verdict
-        from airflow_provider_seedream.callbacks import waiting
+        from airflow_provider_seedream.worker import submissions, waiting
 
         with self._failures_explained():
             if resumption := waiting.read_resumption(event, self.log):
-                deadline = resumption.deadline or steps.rest_of_wait(context, self, self._give_up_after)
+                deadline = resumption.deadline or waiting.rest_of_wait(context, self, self._give_up_after)
                 return self._defer(context, deadline=deadline, delivered=True)
             submission = self._submission(context)
             _, verdicts = Verdict.read_event(event)
             verdict = verdicts.get(submission.seedream_task_id) or self._wait_here(submission, context)
-            return steps.conclude(submission, verdict)
+            return submissions.conclude(submission, verdict)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; where the trigger was lost, what is left of the wait is waited for here."""
-        from airflow_provider_seedream import steps
+        from airflow_provider_seedream.worker import submissions, waiting
 
-        if next_method != steps.DEFERRAL_FAILED:
+        if next_method != waiting.DEFERRAL_FAILED:
             return super().resume_execution(next_method, next_kwargs, context)
         with self._failures_explained():
-            steps.report_failed_deferral(self.log, next_kwargs)
+            waiting.report_failed_deferral(self.log, next_kwargs)
             submission = self._submission(context)
-            return steps.conclude(submission, self._wait_here(submission, context))
+            return submissions.conclude(submission, self._wait_here(submission, context))
 
     def poke(self, context: Context) -> PokeReturnValue | bool:
         """Look once, if a look is due; sets ``poke_interval`` to the time until the next one."""
@@ -163,21 +162,20 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         :param deadline: epoch seconds at which the wait ends.
         :param delivered: whether a callback has come, whose word is not taken for it.
         """
-        from airflow_provider_seedream import steps
-        from airflow_provider_seedream.callbacks import waiting
+        from airflow_provider_seedream.worker import submissions, waiting
 
         submission = self._submission(context)
         digest = submission.callback or ""
         # In this order: a callback that comes later finds the sensor, one that came before is found by it.
         registered = bool(digest) and waiting.register(context, digest, self.log)
-        delivered = delivered or (registered and steps.callback_came(context, self, digest))
+        delivered = delivered or (registered and submissions.callback_came(context, self, digest))
         watch = self._start_watch(submission, deadline, called=registered)
         if delivered or watch.next_look <= time.time():
             # What is already finished is delivered without deferring.
             self.hook.look(watch, submission.model)
         if watch.outcome is not None:
             return self._concluded(submission, watch)
-        return steps.defer_until_finished(
+        return waiting.defer_until_finished(
             self,
             [submission],
             watch.pace,
@@ -189,25 +187,27 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
 
     def _wait_here(self, submission: Submission, context: Context) -> Verdict:
         """Wait in the worker for what is left of this try's time."""
-        from airflow_provider_seedream import steps
+        from airflow_provider_seedream.worker import waiting
 
-        pace = steps.paced(submission, self.first_poll, self.poll_interval)
-        deadline = steps.rest_of_wait(context, self, self._give_up_after)
-        return steps.wait(self.hook, [submission], pace, deadline=deadline)[submission.seedream_task_id]
+        pace = waiting.paced(submission, self.first_poll, self.poll_interval)
+        deadline = waiting.rest_of_wait(context, self, self._give_up_after)
+        return waiting.wait(self.hook, [submission], pace, deadline=deadline)[submission.seedream_task_id]
 
     def _concluded(self, submission: Submission, watch: Watch) -> dict[str, Any]:
-        from airflow_provider_seedream import steps
         from airflow_provider_seedream.apixo.verdict import Verdict
+        from airflow_provider_seedream.worker import submissions
 
-        return steps.conclude(submission, Verdict.of(watch))
+        return submissions.conclude(submission, Verdict.of(watch))
 
     def _submission(self, context: Context) -> Submission:
         """What was bought, as recorded upstream or as far as the parameters tell."""
-        from airflow_provider_seedream import steps
+        from airflow_provider_seedream.worker import submissions
 
         check_task_id(self.seedream_task_id)
         self._check_model()
-        return steps.find_submission(context, self, self.seedream_task_id) or steps.foreign_submission(
+        return submissions.find_submission(
+            context, self, self.seedream_task_id
+        ) or submissions.foreign_submission(
             self.hook, self.seedream_task_id, model=self.model, resolution=self.resolution
         )
 
@@ -216,11 +216,11 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
             raise InvalidRequestError(problems)
 
     def _start_watch(self, submission: Submission, deadline: float, *, called: bool = False) -> Watch:
-        from airflow_provider_seedream import steps
+        from airflow_provider_seedream.worker import waiting
 
         return self.hook.start_watch(
             submission.seedream_task_id,
-            steps.paced(submission, self.first_poll, self.poll_interval, called=called),
+            waiting.paced(submission, self.first_poll, self.poll_interval, called=called),
             created_at=submission.submitted_at,
             deadline=deadline,
         )
@@ -232,7 +232,7 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
 
     @contextmanager
     def _failures_explained(self) -> Iterator[None]:
-        from airflow_provider_seedream.failures import failures_explained
+        from airflow_provider_seedream.worker.failures import failures_explained
 
         a_retry = "looks at the same task again, and buys nothing"
         with failures_explained(self.log, a_retry), self._soft_failures():

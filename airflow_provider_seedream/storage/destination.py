@@ -19,7 +19,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import BaseHook, ObjectStoragePath, redact
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
-from airflow_provider_seedream.apixo.errors import DestinationError
+from airflow_provider_seedream.errors import DestinationError
 from airflow_provider_seedream.storage.errors import StorageError
 from airflow_provider_seedream.storage.location import OBJECT_STORES, conn_id_of, destination_url
 from airflow_provider_seedream.storage.scratch import scratch_folder

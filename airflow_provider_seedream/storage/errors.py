@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from airflow_provider_seedream.apixo.errors import DownloadError
+from airflow_provider_seedream.errors import DownloadError
 
 
 class RefusedUrlError(DownloadError):

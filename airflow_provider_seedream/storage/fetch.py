@@ -20,10 +20,10 @@ import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from airflow_provider_seedream import __version__
-from airflow_provider_seedream.apixo.addresses import without_secrets
-from airflow_provider_seedream.apixo.errors import DownloadError, ResultExpiredError
-from airflow_provider_seedream.apixo.exchange import retry_after_seconds
-from airflow_provider_seedream.apixo.pace import backoff
+from airflow_provider_seedream.apixo.answers import retry_after_seconds
+from airflow_provider_seedream.apixo.backoff import backoff
+from airflow_provider_seedream.apixo.text import without_secrets
+from airflow_provider_seedream.errors import DownloadError, ResultExpiredError
 from airflow_provider_seedream.storage.errors import BrokenTransferError, StorageError, UnusableImageError
 from airflow_provider_seedream.storage.url_policy import check_url
 

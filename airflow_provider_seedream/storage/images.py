@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_seedream.apixo.addresses import without_secrets
-from airflow_provider_seedream.apixo.errors import DownloadError, ResultExpiredError
 from airflow_provider_seedream.apixo.model import Size
+from airflow_provider_seedream.apixo.text import without_secrets
+from airflow_provider_seedream.errors import DownloadError, ResultExpiredError
 from airflow_provider_seedream.storage.destination import place
 from airflow_provider_seedream.storage.fetch import Fetcher
 from airflow_provider_seedream.storage.inspection import ImageFacts, inspect_image

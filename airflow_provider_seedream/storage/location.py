@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airflow_provider_seedream.apixo.errors import DestinationError
+from airflow_provider_seedream.errors import DestinationError
 
 OBJECT_STORES = frozenset(
     {"s3", "s3a", "s3n", "gs", "gcs", "abfs", "abfss", "az", "adl", "wasb", "wasbs", "oss"}

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from string import Formatter
 
-from airflow_provider_seedream.apixo.errors import InvalidRequestError, Problem
-from airflow_provider_seedream.apixo.request import shown
+from airflow_provider_seedream.apixo.rules import shown
+from airflow_provider_seedream.errors import InvalidRequestError, Problem
 
 DEFAULT_TEMPLATE = "{seedream_task_id}-{index}"
 

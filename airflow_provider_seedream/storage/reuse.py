@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_seedream.apixo.errors import DestinationError
+from airflow_provider_seedream.errors import DestinationError
 from airflow_provider_seedream.storage.destination import entries, exists
 from airflow_provider_seedream.storage.errors import StorageError
 from airflow_provider_seedream.storage.manifest import SCHEMA, Manifest, read_manifest

@@ -7,7 +7,8 @@ import socket
 
 import httpx
 
-from airflow_provider_seedream.apixo.addresses import is_public, without_secrets
+from airflow_provider_seedream.apixo.hosts import is_public
+from airflow_provider_seedream.apixo.text import without_secrets
 from airflow_provider_seedream.storage.errors import RefusedUrlError
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_seedream.apixo.errors import ConnectionConfigError, Kind, SeedreamError
-from airflow_provider_seedream.apixo.last_words import what_goes_on, what_remains
+from airflow_provider_seedream.advice import what_goes_on, what_remains
+from airflow_provider_seedream.apixo.backoff import MIN_PAUSE, backoff
 from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, Pace
-from airflow_provider_seedream.apixo.pace import MIN_PAUSE, Watch, backoff
 from airflow_provider_seedream.apixo.verdict import Verdict
+from airflow_provider_seedream.apixo.watch import Watch
+from airflow_provider_seedream.errors import ConnectionConfigError, Kind, SeedreamError
 from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 

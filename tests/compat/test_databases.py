@@ -45,8 +45,8 @@ def run_tests(database: Postgres, *arguments: str) -> None:
 
 
 def test_the_gallery_lists_the_same_from_postgresql(database: Postgres) -> None:
-    run_tests(database, "tests/unit/ui/test_shelf.py", "-k", STORABLE)
+    run_tests(database, "tests/unit/gallery/test_queries.py", "-k", STORABLE)
 
 
 def test_callbacks_resume_the_same_tasks_as_often_on_postgresql(database: Postgres) -> None:
-    run_tests(database, "tests/unit/ui/test_callback_desk.py")
+    run_tests(database, "tests/unit/callback_endpoint/test_deliveries.py")

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_seedream.apixo.errors import Kind, fail_cause
-from airflow_provider_seedream.apixo.exchange import Reply, read_status, read_submission
+from airflow_provider_seedream.apixo.answers import Reply, read_status, read_submission
+from airflow_provider_seedream.apixo.causes import fail_cause
 from airflow_provider_seedream.apixo.model import SEEDREAM_4_5, Pace
 from airflow_provider_seedream.apixo.request import GenerateRequest
-from airflow_provider_seedream.apixo.task import TaskStatus
+from airflow_provider_seedream.apixo.status import TaskStatus
+from airflow_provider_seedream.errors import Kind
 
 EXAMPLES = Path(__file__).parent / "examples"
 SUBMISSIONS = sorted({path.stem for path in EXAMPLES.glob("submit_*.json")} - {"submit_response"})

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_seedream.apixo.errors import SeedreamError
+from airflow_provider_seedream.errors import SeedreamError
 from airflow_provider_seedream.storage.destination import check_writable, resolve_destination
 from airflow_provider_seedream.storage.fetch import Limits
 from airflow_provider_seedream.storage.manifest import TaskRecord

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_seedream.apixo.model import Size
-from airflow_provider_seedream.sandbox.images import Picture, draw
+from airflow_provider_seedream.sandbox.drawing import Picture, draw
 from airflow_provider_seedream.storage.index import SAVED_KEY, IndexEntry
 from airflow_provider_seedream.storage.manifest import Manifest, SavedImage
-from airflow_provider_seedream.ui.addresses import TaskAddress
+from airflow_provider_seedream.urls import TaskAddress
 from tests.metadata_rows import START, MetadataRows
 from tests.ui.site import Site
 

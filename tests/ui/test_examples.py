@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_seedream.ui.addresses import TASK_TAB, TaskAddress
+from airflow_provider_seedream.urls import TASK_TAB, TaskAddress
 from tests.ui.browser import Visits, expect
 from tests.ui.site import ADMIN, Site
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from airflow_provider_seedream.ui.addresses import TaskAddress
+from airflow_provider_seedream.urls import TaskAddress
 from tests.ui.browser import Visits, expect
 from tests.ui.site import ADMIN, Site
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_provider_seedream.gallery.queries import TILES
 from airflow_provider_seedream.storage.index import SAVED_KEY
-from airflow_provider_seedream.ui.addresses import MOUNT, RUN_TAB, TASK_TAB, TaskAddress, run_path
-from airflow_provider_seedream.ui.shelf import TILES
+from airflow_provider_seedream.urls import MOUNT, RUN_TAB, TASK_TAB, TaskAddress, run_path
 from tests.metadata_rows import START, after, saved_entry
 from tests.ui.browser import Visits, expect
 from tests.ui.past import Past

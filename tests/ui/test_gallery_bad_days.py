@@ -12,9 +12,9 @@ import httpx
 import psutil
 import pytest
 
+from airflow_provider_seedream.gallery.queries import TILES
 from airflow_provider_seedream.storage.index import SAVED_KEY
-from airflow_provider_seedream.ui.addresses import MOUNT, TaskAddress
-from airflow_provider_seedream.ui.shelf import TILES
+from airflow_provider_seedream.urls import MOUNT, TaskAddress
 from tests.metadata_rows import after, saved_entry
 from tests.ui.browser import Visits, expect
 from tests.ui.past import Past

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from airflow_provider_seedream.ui.addresses import TaskAddress
+from airflow_provider_seedream.urls import TaskAddress
 from dev.airflow_stack import User
 from tests.ui.browser import Visits, expect, log_in
 from tests.ui.past import Past

@@ -1,5 +1,5 @@
 """A stand-in for Airflow's api-server in tests of the worker's side: it hears callbacks over real HTTP and
-leaves the note that the real one leaves; that one is shown by ``tests/unit/ui`` and ``tests/callbacks``."""
+leaves the note that the real one leaves, which ``tests/unit/callback_endpoint`` and ``tests/callbacks`` show."""
 
 from __future__ import annotations
 

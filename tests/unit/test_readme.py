@@ -20,12 +20,12 @@ import httpx
 import pytest
 from airflow.sdk import DAG, conf
 
-from airflow_provider_seedream.apixo import exchange, pace
+from airflow_provider_seedream.apixo import backoff, exchange, watch
 from airflow_provider_seedream.apixo.account import Account
 from airflow_provider_seedream.apixo.model import SEEDREAM_4_5
 from airflow_provider_seedream.apixo.records import Submission, result_record
 from airflow_provider_seedream.apixo.request import GenerateRequest
-from airflow_provider_seedream.apixo.task import TaskStatus
+from airflow_provider_seedream.apixo.status import TaskStatus
 from airflow_provider_seedream.hooks.connection_form import EXTRA_FIELDS
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import (
@@ -39,9 +39,9 @@ from airflow_provider_seedream.sandbox.directives import Directives
 from airflow_provider_seedream.sandbox.directives import read as read_directives
 from airflow_provider_seedream.sandbox.server import SandboxServer
 from airflow_provider_seedream.sensors.seedream import SeedreamTaskSensor
-from airflow_provider_seedream.steps import CALLED_POLL_SECONDS
 from airflow_provider_seedream.storage.manifest import SavedImage
 from airflow_provider_seedream.storage.naming import FileNames
+from airflow_provider_seedream.worker.waiting import CALLED_POLL_SECONDS
 from tests.unit.conftest import Connect
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -326,8 +326,8 @@ class TestNumbers:
         [
             f"{SEEDREAM_4_5.price_per_image} USD per delivered image",
             f"sent at most {exchange.MAX_ATTEMPTS} times",
-            f"a `Retry-After` of up to {pace.MAX_BACKOFF:.0f} s is kept",
-            f"given up after {pace.MAX_FAILED_LOOKS} in a row, or {pace.MAX_UNREADABLE_ANSWERS} answers",
+            f"a `Retry-After` of up to {backoff.MAX_BACKOFF:.0f} s is kept",
+            f"given up after {watch.MAX_FAILED_LOOKS} in a row, or {watch.MAX_UNREADABLE_ANSWERS} answers",
             f"a look every {CALLED_POLL_SECONDS:.0f} s finds what nobody told",
             f"keep the images, {SEEDREAM_4_5.result_lifetime // 86400} days",
             *(f"{tier.pace.first_look} ({name})" for name, tier in SEEDREAM_4_5.resolutions.items()),

@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 from airflow.sdk.definitions.retry_policy import RetryAction
 
-from airflow_provider_seedream.apixo.errors import (
+from airflow_provider_seedream.apixo.causes import fail_cause, http_cause
+from airflow_provider_seedream.errors import (
     DeadlineError,
     InvalidRequestError,
     NotDeliveredError,
@@ -16,8 +17,6 @@ from airflow_provider_seedream.apixo.errors import (
     RefusedError,
     SeedreamError,
     TaskFailedError,
-    fail_cause,
-    http_cause,
 )
 from airflow_provider_seedream.retry_policy import SeedreamRetryPolicy
 

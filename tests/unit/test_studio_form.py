@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_seedream.apixo.model import SEEDREAM_4_5
-from airflow_provider_seedream.apixo.request import NO_RATIO
+from airflow_provider_seedream.apixo.rules import NO_RATIO
 
 STUDIO = Path(__file__).resolve().parents[2] / "dags_examples" / "studio.py"
 

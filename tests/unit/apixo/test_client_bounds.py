@@ -27,8 +27,9 @@ from cryptography.x509.oid import NameOID
 
 from airflow_provider_seedream.apixo import client as clients
 from airflow_provider_seedream.apixo.account import Account
+from airflow_provider_seedream.apixo.answers import Fault, Reply
 from airflow_provider_seedream.apixo.client import ApixoClient, AsyncApixoClient
-from airflow_provider_seedream.apixo.exchange import Fault, Reply, Send, Steps
+from airflow_provider_seedream.apixo.exchange import Send, Steps
 from airflow_provider_seedream.hooks.shared_client import looking_client
 
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_seedream.apixo.errors import Kind, fail_cause, http_cause
+from airflow_provider_seedream.apixo.causes import fail_cause, http_cause
+from airflow_provider_seedream.errors import Kind
 
 # From the page's two tables: code, and whether the page says to retry it as it is.
 HTTP_CODES = {

@@ -13,7 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_seedream.apixo import exchange
-from airflow_provider_seedream.apixo.errors import (
+from airflow_provider_seedream.apixo.answers import (
+    Fault,
+    Reply,
+    read_balance,
+    read_status,
+    read_submission,
+    retry_after_seconds,
+)
+from airflow_provider_seedream.apixo.exchange import MAX_ATTEMPTS, Luck, Send, Sleep, Steps
+from airflow_provider_seedream.apixo.request import GenerateRequest
+from airflow_provider_seedream.apixo.status import TaskStatus
+from airflow_provider_seedream.errors import (
     AmbiguousSubmitError,
     Kind,
     LookFailedError,
@@ -21,21 +32,6 @@ from airflow_provider_seedream.apixo.errors import (
     RefusedError,
     SeedreamError,
 )
-from airflow_provider_seedream.apixo.exchange import (
-    MAX_ATTEMPTS,
-    Fault,
-    Luck,
-    Reply,
-    Send,
-    Sleep,
-    Steps,
-    read_balance,
-    read_status,
-    read_submission,
-    retry_after_seconds,
-)
-from airflow_provider_seedream.apixo.request import GenerateRequest
-from airflow_provider_seedream.apixo.task import TaskStatus
 
 NOW = 1_767_965_610.0
 LUCK = Luck(now=lambda: NOW, uniform=lambda low, high: high)

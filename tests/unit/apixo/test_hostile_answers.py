@@ -21,34 +21,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_seedream.apixo import exchange
-from airflow_provider_seedream.apixo.errors import (
+from airflow_provider_seedream.apixo.answers import (
+    MAX_RETRY_AFTER,
+    Reply,
+    read_balance,
+    read_status,
+    read_submission,
+    retry_after_seconds,
+)
+from airflow_provider_seedream.apixo.backoff import MAX_BACKOFF
+from airflow_provider_seedream.apixo.exchange import MAX_ATTEMPTS, Luck, Send, Sleep, Steps
+from airflow_provider_seedream.apixo.model import Pace
+from airflow_provider_seedream.apixo.records import Submission
+from airflow_provider_seedream.apixo.request import GenerateRequest
+from airflow_provider_seedream.apixo.status import MAX_TASK_ID, TaskStatus
+from airflow_provider_seedream.apixo.verdict import Verdict, task_failed
+from airflow_provider_seedream.apixo.watch import Outcome, Watch
+from airflow_provider_seedream.errors import (
     AmbiguousSubmitError,
     Kind,
     NotChargedError,
     SeedreamError,
     UnreadableAnswerError,
 )
-from airflow_provider_seedream.apixo.exchange import (
-    MAX_ATTEMPTS,
-    MAX_RETRY_AFTER,
-    MAX_TASK_ID,
-    Luck,
-    Reply,
-    Send,
-    Sleep,
-    Steps,
-    read_balance,
-    read_status,
-    read_submission,
-    retry_after_seconds,
-)
-from airflow_provider_seedream.apixo.journal import Intent, Journal, is_cleared
-from airflow_provider_seedream.apixo.model import Pace
-from airflow_provider_seedream.apixo.pace import MAX_BACKOFF, Outcome, Watch
-from airflow_provider_seedream.apixo.records import Submission
-from airflow_provider_seedream.apixo.request import GenerateRequest
-from airflow_provider_seedream.apixo.task import TaskStatus
-from airflow_provider_seedream.apixo.verdict import Verdict, task_failed
+from airflow_provider_seedream.purchases.journal import Intent, Journal, is_cleared
 from airflow_provider_seedream.storage.manifest import Manifest
 from tests.contract.test_vendor_page_client import EXAMPLES
 from tests.unit.storage.test_manifest import MANIFEST

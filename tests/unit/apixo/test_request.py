@@ -7,14 +7,10 @@ from typing import Any, ClassVar
 
 import pytest
 
-from airflow_provider_seedream.apixo.errors import InvalidRequestError
-from airflow_provider_seedream.apixo.request import (
-    GenerateRequest,
-    check_holds_no_key,
-    check_reachable,
-    find_problems,
-    read_rendered,
-)
+from airflow_provider_seedream.apixo.request import GenerateRequest, check_holds_no_key, check_reachable
+from airflow_provider_seedream.apixo.rules import find_problems
+from airflow_provider_seedream.errors import InvalidRequestError
+from airflow_provider_seedream.parameters import read_rendered
 
 REFERENCE = "https://example.com/reference.png"
 

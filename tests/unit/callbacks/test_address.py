@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_seedream.apixo.account import Account
-from airflow_provider_seedream.apixo.errors import InvalidRequestError
 from airflow_provider_seedream.callbacks.address import callback_base_url, callback_url
 from airflow_provider_seedream.callbacks.token import CallbackToken
-from airflow_provider_seedream.ui.addresses import TaskAddress
+from airflow_provider_seedream.errors import InvalidRequestError
+from airflow_provider_seedream.urls import TaskAddress
 
 SETTING = "AIRFLOW__SEEDREAM__CALLBACK_BASE_URL"
 AIRFLOWS_OWN = "AIRFLOW__API__BASE_URL"

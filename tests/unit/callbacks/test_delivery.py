@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_seedream.apixo.task import TaskStatus
+from airflow_provider_seedream.apixo.status import TaskStatus
 from airflow_provider_seedream.callbacks.delivery import Delivery, Resumption
 
 

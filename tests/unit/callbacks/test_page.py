@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_seedream.apixo.model import SEEDREAM_4_5
+from airflow_provider_seedream.callback_endpoint.limits import Limits
+from airflow_provider_seedream.callback_endpoint.retries import LONGEST_SECONDS
+from airflow_provider_seedream.callback_endpoint.standing import Reason
 from airflow_provider_seedream.callbacks.address import callback_url
 from airflow_provider_seedream.callbacks.token import CallbackToken
 from airflow_provider_seedream.provider_info import get_provider_info
-from airflow_provider_seedream.steps import CALLED_POLL_SECONDS, DEFAULT_MIN_DEFERRAL_SECONDS
-from airflow_provider_seedream.ui.addresses import CALLBACK_PATH, TaskAddress
-from airflow_provider_seedream.ui.callback_desk import Reason
-from airflow_provider_seedream.ui.callback_later import LONGEST_SECONDS
-from airflow_provider_seedream.ui.callback_limits import Limits
+from airflow_provider_seedream.urls import CALLBACK_PATH, TaskAddress
+from airflow_provider_seedream.worker.waiting import CALLED_POLL_SECONDS, DEFAULT_MIN_DEFERRAL_SECONDS
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "callbacks.md").read_text()
 WORDS = " ".join(PAGE.split())

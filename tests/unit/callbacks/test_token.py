@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from airflow_provider_seedream.callbacks.token import MAX_TOKEN_CHARACTERS, CallbackToken
-from airflow_provider_seedream.ui.addresses import TaskAddress
+from airflow_provider_seedream.urls import TaskAddress
 
 TASK = TaskAddress("dag", "manual__2026-11-22T09:00:00+00:00", "task")
 LONGEST_ID = 250

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from airflow.sdk import Connection
 
-from airflow_provider_seedream.apixo.errors import ConnectionConfigError
+from airflow_provider_seedream.errors import ConnectionConfigError
 from airflow_provider_seedream.hooks.connection import account_from
 from airflow_provider_seedream.hooks.connection_form import EXTRA_FIELDS, conn_fields
 from airflow_provider_seedream.hooks.seedream import SeedreamHook

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_seedream.apixo.errors import (
+from airflow_provider_seedream.apixo.exchange import Luck
+from airflow_provider_seedream.apixo.request import GenerateRequest
+from airflow_provider_seedream.errors import (
     AmbiguousSubmitError,
     DeadlineError,
     LookFailedError,
@@ -21,8 +23,6 @@ from airflow_provider_seedream.apixo.errors import (
     SeedreamError,
     TaskFailedError,
 )
-from airflow_provider_seedream.apixo.exchange import Luck
-from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.hooks import shared_client
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from tests.unit.conftest import KEY, Apixo, Connect

@@ -14,7 +14,8 @@ from unittest import mock
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
-from airflow_provider_seedream.apixo.errors import (
+from airflow_provider_seedream.apixo.causes import http_cause
+from airflow_provider_seedream.errors import (
     AmbiguousSubmitError,
     BalanceError,
     BudgetError,
@@ -28,7 +29,6 @@ from airflow_provider_seedream.apixo.errors import (
     SeedreamError,
     TooFewImagesError,
     UnreadableAnswerError,
-    http_cause,
 )
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
@@ -204,8 +204,8 @@ class TestWhileSomethingIsPaidFor:
         task = generate(deferrable=False)
         connected.fault("/statusTask", times=2, status=404)
         with (
-            mock.patch("airflow_provider_seedream.apixo.pace.MAX_FAILED_LOOKS", 2),
-            mock.patch("airflow_provider_seedream.apixo.pace.backoff", return_value=0.01),
+            mock.patch("airflow_provider_seedream.apixo.watch.MAX_FAILED_LOOKS", 2),
+            mock.patch("airflow_provider_seedream.apixo.backoff.backoff", return_value=0.01),
             pytest.raises(SeedreamError, match="Gave up watching.*Retry: carries on"),
         ):
             task.run()
@@ -225,7 +225,7 @@ class TestWhatIsSpentStaysSpent:
         task.run()
         connected.fault("/statusTask", times=3, status=404)
         with (
-            mock.patch("airflow_provider_seedream.purchasing.UNKNOWN_GRACE_SECONDS", -1.0),
+            mock.patch("airflow_provider_seedream.purchases.earlier_tries.UNKNOWN_GRACE_SECONDS", -1.0),
             no_pauses(),
             pytest.raises(AirflowFailException, match="max_cost=0.05"),
         ):

@@ -13,13 +13,13 @@ from airflow.providers.common.compat.sdk import AirflowFailException, redact
 from airflow.sdk import BaseOperator
 
 from airflow_provider_seedream import parameters
-from airflow_provider_seedream.apixo.errors import AmbiguousSubmitError, InvalidRequestError, LookFailedError
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.callbacks.delivery import Note, note_key
+from airflow_provider_seedream.errors import AmbiguousSubmitError, InvalidRequestError, LookFailedError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.journal_store import KEY
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator, SeedreamSubmitOperator
-from airflow_provider_seedream.purchasing import Purchases
+from airflow_provider_seedream.purchases.journal_store import KEY
+from airflow_provider_seedream.purchases.purchases import Purchases
 from airflow_provider_seedream.retry_policy import SeedreamRetryPolicy
 from tests.unit.airflow_tries import TaskTries, deferral, worker_dies
 from tests.unit.api_server import ApiServer, api_server, resumption
@@ -248,7 +248,7 @@ class TestALostAnswer:
         monkeypatch: pytest.MonkeyPatch,
         on_ambiguous_submit: str,
     ) -> None:
-        monkeypatch.setattr("airflow_provider_seedream.callbacks.lost_answer.CALLBACK_SECONDS", 0.0)
+        monkeypatch.setattr("airflow_provider_seedream.purchases.lost_answer.CALLBACK_SECONDS", 0.0)
         tries = generate(on_ambiguous_submit=on_ambiguous_submit)
         with worker_dies(Purchases, "_record"):
             tries.run()
@@ -332,7 +332,7 @@ class TestALostAnswer:
         tries = generate(prompt="a fox [[callback:lost]]")
         lose_the_answer(connected)
         # As if the other one had been bought an hour before.
-        monkeypatch.setattr("airflow_provider_seedream.callbacks.lost_answer.CLOCKS_APART", -3600.0)
+        monkeypatch.setattr("airflow_provider_seedream.purchases.lost_answer.CLOCKS_APART", -3600.0)
         with pytest.raises(AmbiguousSubmitError):
             tries.run()
         digest = tries.store.get(KEY)["intent"]["callback"]
@@ -344,7 +344,7 @@ class TestALostAnswer:
     def test_is_given_up_when_no_callback_can_come_any_more(
         self, called: ApiServer, connected: Apixo, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("airflow_provider_seedream.callbacks.lost_answer.CALLBACK_SECONDS", 0.0)
+        monkeypatch.setattr("airflow_provider_seedream.purchases.lost_answer.CALLBACK_SECONDS", 0.0)
         lose_the_answer(connected)
         with pytest.raises(AirflowFailException, match="might pay twice"):
             generate(prompt="a fox [[callback:lost]]").run()

@@ -12,15 +12,16 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 from PIL import Image
 
-from airflow_provider_seedream import purchasing, steps
-from airflow_provider_seedream.apixo.errors import RefusedError
 from airflow_provider_seedream.apixo.request import GenerateRequest
+from airflow_provider_seedream.errors import RefusedError
 from airflow_provider_seedream.operators.seedream import (
     SeedreamDownloadOperator,
     SeedreamGenerateOperator,
     SeedreamSubmitOperator,
 )
-from airflow_provider_seedream.purchasing import Purchases
+from airflow_provider_seedream.purchases import purchases
+from airflow_provider_seedream.purchases.purchases import Purchases
+from airflow_provider_seedream.worker import waiting
 from tests.unit.airflow_tries import TaskTries
 from tests.unit.conftest import Apixo, Connect
 from tests.unit.operators.test_tries import AnyTask, any_task, bought, generate, quick, worker_dies
@@ -189,7 +190,7 @@ class TestTopUp:
         def failing(**fields: Any) -> GenerateRequest:
             return GenerateRequest(**{**fields, "prompt": "x [[fail:Timeout]]"})
 
-        with mock.patch.object(purchasing, "GenerateRequest", failing):
+        with mock.patch.object(purchases, "GenerateRequest", failing):
             result = self.top_up(tmp_path).run()
         assert (result["delivered"], result["top_up_task_ids"]) == (2, [])
         assert len(bought(connected)) == 2
@@ -208,7 +209,7 @@ class TestTopUp:
 
     def test_a_retry_carries_on_with_it(self, connected: Apixo, tmp_path: Path) -> None:
         task = self.top_up(tmp_path)
-        with worker_dies(steps, "paced", at=3):
+        with worker_dies(waiting, "paced", at=3):
             task.run()
         assert task.run()["delivered"] == 3
         assert len(bought(connected)) == 2

@@ -13,8 +13,7 @@ from unittest import mock
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
 
-from airflow_provider_seedream import saving
-from airflow_provider_seedream.apixo.errors import (
+from airflow_provider_seedream.errors import (
     AmbiguousSubmitError,
     DeadlineError,
     DownloadError,
@@ -24,9 +23,10 @@ from airflow_provider_seedream.apixo.errors import (
     TaskFailedError,
 )
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.journal_store import KEY
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator, SeedreamSubmitOperator
-from airflow_provider_seedream.purchasing import Purchases
+from airflow_provider_seedream.purchases.journal_store import KEY
+from airflow_provider_seedream.purchases.purchases import Purchases
+from airflow_provider_seedream.worker import saving
 from tests.unit.airflow_tries import TaskTries, worker_dies
 from tests.unit.conftest import Apixo
 
@@ -76,7 +76,7 @@ def bought(apixo: Apixo) -> list[str]:
 
 def no_pauses() -> Any:
     """Between looks at a task that is not known."""
-    return mock.patch("airflow_provider_seedream.purchasing.UNKNOWN_PAUSE", 0.0)
+    return mock.patch("airflow_provider_seedream.purchases.earlier_tries.UNKNOWN_PAUSE", 0.0)
 
 
 def wait_until_finished(apixo: Apixo) -> None:
@@ -217,7 +217,10 @@ class TestATaskThatFailedIsBoughtAnew:
         task = any_task()
         task.run()
         connected.fault("/statusTask", times=3, status=404)
-        with mock.patch("airflow_provider_seedream.purchasing.UNKNOWN_GRACE_SECONDS", -1.0), no_pauses():
+        with (
+            mock.patch("airflow_provider_seedream.purchases.earlier_tries.UNKNOWN_GRACE_SECONDS", -1.0),
+            no_pauses(),
+        ):
             result = task.run()
         assert bought(connected)[1] == task_id_of(result)
         assert "It is submitted anew" in capsys.readouterr().out
@@ -228,7 +231,10 @@ class TestATaskThatFailedIsBoughtAnew:
         task = any_task()
         task.run()
         connected.fault("/statusTask", times=2, status=404)
-        with mock.patch("airflow_provider_seedream.purchasing.UNKNOWN_GRACE_SECONDS", -1.0), no_pauses():
+        with (
+            mock.patch("airflow_provider_seedream.purchases.earlier_tries.UNKNOWN_GRACE_SECONDS", -1.0),
+            no_pauses(),
+        ):
             assert_one_purchase(connected, task.run())
 
     def test_not_when_it_is_too_young_to_be_known(self, connected: Apixo) -> None:
@@ -361,7 +367,7 @@ class TestALostAnswer:
 
         with (
             mock.patch.object(Purchases, "_may_be_on_its_way", looked),
-            mock.patch("airflow_provider_seedream.purchasing.ANSWER_PAUSE", 0.0),
+            mock.patch("airflow_provider_seedream.purchases.purchases.ANSWER_PAUSE", 0.0),
         ):
             assert_one_purchase(connected, task.run())
 

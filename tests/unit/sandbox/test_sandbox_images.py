@@ -12,8 +12,8 @@ from airflow_provider_seedream.apixo.model import SEEDREAM_4_5
 from airflow_provider_seedream.sandbox import tasks
 from airflow_provider_seedream.sandbox.checks import read_order
 from airflow_provider_seedream.sandbox.directives import Directives
-from airflow_provider_seedream.sandbox.gallery import picture
-from airflow_provider_seedream.sandbox.images import Picture, draw
+from airflow_provider_seedream.sandbox.drawing import Picture, draw
+from airflow_provider_seedream.sandbox.image_cache import picture
 from airflow_provider_seedream.sandbox.lettering import fit
 
 from .users import text_to_image

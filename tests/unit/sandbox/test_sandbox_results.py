@@ -10,7 +10,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from airflow_provider_seedream.sandbox.gallery import Gallery
+from airflow_provider_seedream.sandbox.image_cache import Gallery
 from airflow_provider_seedream.sandbox.ranges import respond
 
 from .users import Account, Clock, accepted

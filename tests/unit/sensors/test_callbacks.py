@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_seedream import steps
 from airflow_provider_seedream.apixo.records import Submission
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.callbacks.delivery import NOTE_XCOM_KEY, Note, waiter_key
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import SeedreamSubmitOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamTaskSensor
+from airflow_provider_seedream.worker import submissions
 from tests.unit.airflow_tries import TaskTries, deferral
 from tests.unit.api_server import resumption
 from tests.unit.conftest import Apixo
@@ -108,9 +108,9 @@ class TestWaiting:
         def unreadable(*_: Any) -> Any:
             raise ValueError("no text of this XCom backend")
 
-        monkeypatch.setattr(steps, "_pushed_nearby", unreadable)
+        monkeypatch.setattr(submissions, "_pushed_nearby", unreadable)
         tries = sensor(buy(LONG))
-        monkeypatch.setattr(steps, "recorded_submission", lambda *_: buy(LONG))
+        monkeypatch.setattr(submissions, "recorded_submission", lambda *_: buy(LONG))
         assert deferral(tries.run_until_deferral()[1])["called"]
 
     def test_without_callback_nothing_is_written(self) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_seedream.apixo.errors import DeadlineError
 from airflow_provider_seedream.apixo.exchange import Luck
 from airflow_provider_seedream.apixo.request import GenerateRequest
+from airflow_provider_seedream.errors import DeadlineError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import SeedreamSubmitOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamTaskSensor

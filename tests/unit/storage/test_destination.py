@@ -18,7 +18,7 @@ from airflow.sdk.io import attach
 from airflow.sdk.log import mask_secret
 from fsspec.implementations.memory import MemoryFileSystem
 
-from airflow_provider_seedream.apixo.errors import DestinationError
+from airflow_provider_seedream.errors import DestinationError
 from airflow_provider_seedream.storage.destination import (
     Entry,
     check_writable,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_seedream.apixo.errors import DownloadError, ResultExpiredError
+from airflow_provider_seedream.errors import DownloadError, ResultExpiredError
 from airflow_provider_seedream.storage.errors import RefusedUrlError, StorageError, UnusableImageError
 from airflow_provider_seedream.storage.fetch import Fetcher, Limits
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_seedream.apixo.errors import InvalidRequestError
+from airflow_provider_seedream.errors import InvalidRequestError
 from airflow_provider_seedream.storage.naming import (
     DEFAULT_TEMPLATE,
     MAX_NAME_BYTES,

@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 
-from airflow_provider_seedream.apixo.errors import DestinationError
+from airflow_provider_seedream.errors import DestinationError
 from airflow_provider_seedream.storage import reuse
 from airflow_provider_seedream.storage.fetch import Limits
 from airflow_provider_seedream.storage.manifest import SCHEMA, Manifest, TaskRecord

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_seedream.apixo.errors import DownloadError, InvalidRequestError, ResultExpiredError
+from airflow_provider_seedream.errors import DownloadError, InvalidRequestError, ResultExpiredError
 from airflow_provider_seedream.storage import images
 from airflow_provider_seedream.storage.destination import place, read
 from airflow_provider_seedream.storage.errors import StorageError

@@ -14,9 +14,9 @@ from airflow.providers.common.compat.sdk import conf
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_seedream.apixo.exchange import Luck
-from airflow_provider_seedream.apixo.pace import Outcome
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.apixo.verdict import Verdict
+from airflow_provider_seedream.apixo.watch import Outcome
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.triggers.seedream import LAST_LOOK_SECONDS, SeedreamTaskTrigger
 from tests.unit.conftest import Apixo, Connect

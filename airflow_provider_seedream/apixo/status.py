@@ -1,0 +1,128 @@
+"""What comes back: a task's status, read leniently, since the vendor's pages drift."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from airflow_provider_seedream.apixo.text import plain
+from airflow_provider_seedream.errors import (
+    UnreadableAnswerError,
+)
+
+SUCCESS = "success"
+FAILED = "failed"
+
+_WORD = 100
+_SENTENCE = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStatus:
+    """One look at a task.
+
+    :param task_id: the API's taskId.
+    :param state: as reported, in lower case; every state but ``success`` and ``failed`` is in progress.
+    :param urls: result URLs; at least one when the state is ``success``.
+    :param fail_code: machine-readable reason of a failure.
+    :param fail_message: the vendor's words for it.
+    :param created_at: epoch seconds, if reported.
+    :param completed_at: epoch seconds, if reported.
+    """
+
+    task_id: str
+    state: str
+    urls: tuple[str, ...] = ()
+    fail_code: str | None = None
+    fail_message: str | None = None
+    created_at: float | None = None
+    completed_at: float | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether at least one image was delivered."""
+        return self.state == SUCCESS
+
+    @property
+    def finished(self) -> bool:
+        """Whether the task has reached its end, good or bad."""
+        return self.state in (SUCCESS, FAILED)
+
+    @classmethod
+    def from_data(cls, data: Any, task_id: str) -> TaskStatus:
+        """Read the ``data`` object of a status answer or of a callback.
+
+        :param data: the decoded JSON value.
+        :param task_id: the taskId that was asked for.
+        :raises UnreadableAnswerError: the answer cannot be read as a status of this task.
+        """
+        if not isinstance(data, Mapping):
+            raise UnreadableAnswerError(f"'data' is {type(data).__name__} instead of an object", task_id)
+        state = read_state(data.get("state"))
+        if not state:
+            raise UnreadableAnswerError("it has no 'state'", task_id)
+        if (reported := data.get("taskId")) not in (None, task_id):
+            raise UnreadableAnswerError(f"it is about another task, {plain(reported, 80)!r}", task_id)
+        return cls(
+            task_id=task_id,
+            state=state,
+            urls=_result_urls(data.get("resultJson"), task_id) if state == SUCCESS else (),
+            fail_code=_text(data.get("failCode"), _WORD),
+            fail_message=_text(data.get("failMsg"), _SENTENCE),
+            created_at=_epoch_seconds(data.get("createTime")),
+            completed_at=_epoch_seconds(data.get("completeTime")),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, for a trigger's event."""
+        return {**asdict(self), "urls": list(self.urls)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> TaskStatus:
+        """The reverse of :meth:`to_json`; unknown keys are ignored."""
+        known = {name: value[name] for name in cls.__slots__ if name in value}
+        return cls(**{**known, "urls": tuple(known.get("urls", ()))})
+
+
+def read_state(value: Any) -> str:
+    """A task's state as the API reports it, in lower case; empty where there is none."""
+    return plain(value.strip().lower(), _WORD) if isinstance(value, str) else ""
+
+
+def _result_urls(result: Any, task_id: str) -> tuple[str, ...]:
+    """``resultJson`` is a JSON string on the vendor's page; an object was seen too."""
+    if isinstance(result, str):
+        try:
+            result = json.loads(result)
+        except (ValueError, RecursionError):
+            raise UnreadableAnswerError(
+                "state is success, but 'resultJson' is broken JSON", task_id
+            ) from None
+    urls = result.get("resultUrls") if isinstance(result, Mapping) else None
+    found = (
+        tuple(plain(url) for url in urls if isinstance(url, str) and url) if isinstance(urls, list) else ()
+    )
+    if not found:
+        raise UnreadableAnswerError("state is success, but 'resultJson' holds no URLs", task_id)
+    return found
+
+
+def _text(value: Any, limit: int) -> str | None:
+    return None if value is None or value == "" else plain(value, limit)
+
+
+def _epoch_seconds(value: Any) -> float | None:
+    """Unix milliseconds, as a number or its text; anything else is treated as not reported."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        seconds = float(value) / 1000
+    except (ValueError, OverflowError):
+        return None
+    return seconds if 0 < seconds < 1e11 else None
+
+
+MAX_TASK_ID = 500
+"""Characters of a taskId; the ones that were seen have 13 and 32."""

@@ -1,0 +1,127 @@
+"""When to look next and when to stop; the clock and the dice are arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from airflow_provider_seedream.apixo.backoff import MIN_PAUSE, Uniform, backoff
+from airflow_provider_seedream.apixo.model import Pace
+from airflow_provider_seedream.apixo.status import TaskStatus
+from airflow_provider_seedream.errors import Kind, SeedreamError, UnreadableAnswerError
+
+MAX_FAILED_LOOKS = 10
+"""Looks that may fail in a row, throttling apart, before the watch gives up."""
+
+MAX_UNREADABLE_ANSWERS = 3
+"""Answers in a row that may be unreadable; the API is up then, so waiting longer hardly helps."""
+
+
+MAX_SPREAD = 2.5
+"""Most seconds by which first looks are spread."""
+
+_MAX_SLOWDOWN = 4
+
+
+class Outcome(Enum):
+    """How a watch ended."""
+
+    FINISHED = "finished"
+    TIMEOUT = "timeout"
+    ERROR = "error"
+
+
+@dataclass(slots=True, kw_only=True)
+class Watch:
+    """Follows one task from look to look.
+
+    The state is fed by :meth:`saw` and :meth:`missed`; ``next_look`` and ``outcome`` are the decisions.
+
+    :param task_id: the API's taskId.
+    :param pace: the pace of the task's model and resolution.
+    :param deadline: epoch seconds; one last look is taken at the deadline.
+    :param next_look: epoch seconds of the next look.
+    """
+
+    task_id: str
+    pace: Pace
+    deadline: float
+    next_look: float
+    looks: int = 0
+    failed_looks: int = 0
+    slowdown: int = 0
+    last_error: SeedreamError | None = None
+    status: TaskStatus | None = None
+    outcome: Outcome | None = None
+    changed: bool = False
+
+    @classmethod
+    def start(
+        cls,
+        task_id: str,
+        pace: Pace,
+        *,
+        created_at: float | None,
+        deadline: float,
+        now: float,
+        uniform: Uniform,
+    ) -> Watch:
+        """A watch whose first look is counted from the task's creation, not from now.
+
+        :param created_at: epoch seconds; ``None`` where it is not known: then the first look is due now.
+        """
+        due = now if created_at is None else max(now, created_at + pace.first_look)
+        # Many tasks are created at once; what is overdue is not put off once more.
+        spread = uniform(0, min(pace.interval_low / 2, MAX_SPREAD)) if due > now else 0.0
+        return cls(
+            task_id=task_id, pace=pace, deadline=deadline, next_look=min(due + spread, max(deadline, now))
+        )
+
+    def saw(self, status: TaskStatus, *, now: float, uniform: Uniform) -> None:
+        """Take in an answer."""
+        self.changed = self.status is None or self.status.state != status.state
+        self.looks += 1
+        self.failed_looks = 0
+        self.slowdown = max(0, self.slowdown - 1)
+        self.status = status
+        if status.finished:
+            self.outcome = Outcome.FINISHED
+            return
+        interval = uniform(self.pace.interval_low, self.pace.interval_high)
+        self._wait(interval * 2**self.slowdown, now)
+
+    def missed(self, error: SeedreamError, *, now: float, uniform: Uniform) -> None:
+        """Take in a look that failed."""
+        self.changed = False
+        self.looks += 1
+        self.failed_looks += 1
+        self.last_error = error
+        if error.cause.kind is Kind.RATE_LIMIT:
+            self.slowdown = min(_MAX_SLOWDOWN, self.slowdown + 1)
+        elif self.failed_looks >= _allowed_failures(error):
+            self.outcome = Outcome.ERROR
+            return
+        self._wait(self._pause_after(error, uniform), now)
+
+    def _pause_after(self, error: SeedreamError, uniform: Uniform) -> float:
+        # Even where the user polls without a pause, a failure is followed by one.
+        low, high = max(self.pace.interval_low, MIN_PAUSE), max(self.pace.interval_high, 2 * MIN_PAUSE)
+        asked: float | None = getattr(error, "retry_after", None)
+        if asked is not None:
+            return max(low, asked) + uniform(0, high)
+        return backoff(self.failed_looks, uniform, base=high, floor=low)
+
+    def _wait(self, seconds: float, now: float) -> None:
+        if now >= self.deadline:
+            self.outcome = Outcome.TIMEOUT
+        self.next_look = min(now + seconds, max(self.deadline, now))
+
+
+def _allowed_failures(error: SeedreamError) -> int:
+    """How many failed looks in a row end the watch."""
+    if isinstance(error, UnreadableAnswerError):
+        return MAX_UNREADABLE_ANSWERS
+    # A task that was just accepted may be unknown for a moment, so a 404 is looked at again.
+    if error.retryable or error.cause.kind is Kind.NOT_FOUND:
+        return MAX_FAILED_LOOKS
+    return 1

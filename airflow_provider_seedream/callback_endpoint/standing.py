@@ -1,0 +1,113 @@
+"""Decides whether a callback counts, from what the database knows of its purchase."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from airflow.utils.state import State, TaskInstanceState
+
+from airflow_provider_seedream.callbacks.delivery import (
+    Delivery,
+    Note,
+)
+
+_FAILED = State.finished - {TaskInstanceState.SUCCESS}
+
+
+class Reason(StrEnum):
+    """Why a callback is refused; a tag of the metric."""
+
+    TOKEN = "token"  # noqa: S105 - it names one
+    """No task awaits a callback with this nonce, or what it has bought cannot be read."""
+    ENDED = "ended"
+    """The task was cleared or is gone; or it has failed or its DAG run is over, and its purchase is known."""
+    OTHER_TASK = "other_task"
+    """The body names another taskId than the purchase has."""
+    BODY = "body"
+    """The body is too large, too slow, or no delivery."""
+    BUSY = "busy"
+    """A limit of the api-server process is reached; the sender may repeat."""
+    DATABASE = "database"
+    """The database cannot answer; the sender may repeat."""
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not an error
+    """A callback that does not count."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.value)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What came of a callback.
+
+    :param resumed: number of task instances that were resumed just now.
+    :param repeated: whether a delivery for the same purchase was recorded before.
+    :param again_at: epoch seconds at which :func:`resume` is worth calling; ``None`` if nothing is left
+        to do.
+    """
+
+    resumed: int = 0
+    repeated: bool = False
+    again_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How the task that has bought stands.
+
+    :param bought: taskId of the API; ``None`` while the answer to the submission is not recorded.
+    :param exists: whether Airflow still has the task instance.
+    :param cleared: whether a user has cleared it since it bought.
+    :param state: of the task instance.
+    :param run_is_over: whether its DAG run has ended.
+    :param note: of the delivery that counts, if there was one.
+    """
+
+    bought: str | None
+    exists: bool = True
+    cleared: bool = False
+    state: str | None = None
+    run_is_over: bool = False
+    note: Note | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nobody can wait for the purchase any more."""
+        handed_on = self.state == TaskInstanceState.SUCCESS
+        return self.is_forgotten or self.state in _FAILED or (handed_on and self.run_is_over)
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether what it has bought is nobody's concern any more."""
+        return not self.exists or self.cleared
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it has ended without knowing what it has bought, so that nobody but a callback says it."""
+        return self.bought is None and self.has_ended and not self.is_forgotten
+
+    def refusal(self, delivery: Delivery | None = None) -> Reason | None:
+        """Why a delivery does not count; ``None`` if it does.
+
+        One that is recorded is accepted for ever, so that the vendor stops repeating it.
+
+        :param delivery: ``None`` where its body is not read yet.
+        """
+        if self.has_ended and not self.is_lost and self.note is None:
+            return Reason.ENDED
+        if delivery and self.bought and delivery.seedream_task_id != self.bought:
+            return Reason.OTHER_TASK
+        return None
+
+    def is_news(self, delivery: Delivery) -> bool:
+        """Whether a delivery that counts is to be recorded.
+
+        A note that names another taskId was wrong or may be, and must not hide the true one.
+        """
+        if self.note is None:
+            return True
+        return not self.is_forgotten and delivery.seedream_task_id != self.note.seedream_task_id

@@ -1,0 +1,137 @@
+"""Small pictures, made once and kept within bounds."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import IO, TYPE_CHECKING
+
+from cachetools import LRUCache
+
+from airflow_provider_seedream.gallery.storage_threads import StorageReaders
+from airflow_provider_seedream.gallery.verified_images import PictureError
+from airflow_provider_seedream.storage.inspection import MAX_PIXELS, decoding, opened_image
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SIDE = 480
+"""Longest side in pixels."""
+
+QUALITY = 80
+
+MOST_PIXELS = MAX_PIXELS // 4
+"""The largest size of the vendor's table. Pillow takes up to 16 bytes a pixel (WebP): 256 MiB at most."""
+
+CACHE_BYTES = 32 * 2**20
+
+Key = tuple[str, str]
+"""Path of the image, and its SHA-256."""
+
+_AVERAGED = ("L", "LA", "RGB", "RGBA", "CMYK")
+"""Pillow's modes of 8 bits a channel; of others it picks single pixels, or cannot make a WebP."""
+
+
+def make_thumbnail(file: IO[bytes]) -> bytes:
+    """A WebP of at most 480 pixels a side, upright, without metadata; transparency is kept.
+
+    :param file: a PNG, JPEG or WebP; stays open.
+    :raises PictureError: 422, it cannot be decoded or claims too many pixels.
+    """
+    try:
+        with decoding, opened_image(file) as image:
+            _check_pixels(image)
+            return _as_webp(_shrunk(image))
+    except PictureError:
+        raise
+    except Exception:  # noqa: BLE001 - on hostile bytes Pillow raises nearly every kind
+        raise PictureError(422, "The file is no whole image, or one of too many pixels.") from None
+
+
+def _check_pixels(image: Image) -> None:
+    if image.width * image.height > MOST_PIXELS:
+        text = f"{image.width}x{image.height} pixels are too many for a small picture. Open the image itself."
+        raise PictureError(422, text)
+
+
+def _shrunk(image: Image) -> Image:
+    from PIL import ImageOps
+
+    image = _with_8_bits(image)
+    image.thumbnail((SIDE, SIDE))
+    return ImageOps.exif_transpose(image)
+
+
+def _with_8_bits(image: Image) -> Image:
+    if image.mode in _AVERAGED:
+        return image
+    if image.mode.startswith("I"):
+        return image.convert("I").point(lambda value: value / 256).convert("L")
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _as_webp(image: Image) -> bytes:
+    out = io.BytesIO()
+    image.save(out, "WEBP", quality=QUALITY)
+    return out.getvalue()
+
+
+class Thumbnails:
+    """Thumbnails by path and hash; may be used from several threads and event loops.
+
+    :param readers: do the work.
+    :param max_bytes: the longest unused ones are forgotten beyond this.
+    """
+
+    def __init__(self, readers: StorageReaders, max_bytes: int = CACHE_BYTES) -> None:
+        self._readers = readers
+        self._made: LRUCache[Key, bytes] = LRUCache(max_bytes, getsizeof=len)
+        self._making: dict[Key, Future[bytes]] = {}
+        # Reentrant: a future that is done already calls back at once.
+        self._lock = threading.RLock()
+
+    async def get(self, key: Key, make: Callable[[], bytes], seconds: float | None = None) -> bytes:
+        """The thumbnail of a key; whoever asks for one that is being made waits for the same piece of work.
+
+        What is made too late for its request is kept for the next.
+
+        :param make: makes it; blocks. It must make sure that the image has the path and hash of the key.
+        :param seconds: time limit; by default that of the readers.
+        :raises PictureError: what ``make`` raises, and what :meth:`StorageReaders.run` does.
+        """
+        with self._lock:
+            if (made := self._made.get(key)) is not None:
+                return made
+            self._readers.check(key[0])
+            ticket = _ticket(self._making.get(key) or self._begin(key, make))
+        return await self._readers.wait(ticket, seconds)
+
+    def _begin(self, key: Key, make: Callable[[], bytes]) -> Future[bytes]:
+        job = self._making[key] = self._readers.submit(key[0], make)
+        job.add_done_callback(partial(self._keep, key))
+        return job
+
+    def _keep(self, key: Key, job: Future[bytes]) -> None:
+        with self._lock:
+            del self._making[key]
+            if job.exception() is None:
+                self._made[key] = job.result()
+
+
+def _ticket(job: Future[bytes]) -> Future[bytes]:
+    """A future of the same result, which one of several waiters can give up without the others."""
+    ticket: Future[bytes] = Future()
+
+    def deliver(done: Future[bytes]) -> None:
+        if not ticket.set_running_or_notify_cancel():
+            return
+        if error := done.exception():
+            ticket.set_exception(error)
+        else:
+            ticket.set_result(done.result())
+
+    job.add_done_callback(deliver)
+    return ticket

@@ -1,0 +1,133 @@
+"""Keeps an Airflow task's journal of purchases: across its tries where Airflow can, else within the try."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from airflow_provider_seedream.callbacks.delivery import Note, note_key
+from airflow_provider_seedream.errors import RecordError
+from airflow_provider_seedream.purchases.journal import Journal, is_cleared
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+    from airflow.sdk.types import Logger
+
+KEY = "seedream_journal"
+"""Key in the task state store (Airflow 3.3+), or in XCom where there is none."""
+
+SAVE_ATTEMPTS = 3
+_PAUSE = 1.0
+
+
+class _Backend(Protocol):
+    def get(self, key: str) -> Any: ...
+
+    def set(self, key: str, value: Any) -> None: ...
+
+
+class _XCom:
+    """Lasts as long as the try, its deferrals included; Airflow wipes it before the next one."""
+
+    def __init__(self, ti: Any) -> None:
+        self._ti = ti
+
+    def get(self, key: str) -> Any:
+        ti = self._ti
+        return ti.xcom_pull(task_ids=ti.task_id, key=key, map_indexes=ti.map_index)
+
+    def set(self, key: str, value: Any) -> None:
+        self._ti.xcom_push(key=key, value=value)
+
+
+class JournalStore:
+    """One Airflow task's journal.
+
+    :param durable: whether to use the task state store, which Airflow has from 3.3 on.
+    """
+
+    def __init__(self, context: Context, *, durable: bool, log: Logger) -> None:
+        store = context.get("task_state_store") if durable else None
+        ti: Any = context["ti"]
+        self._backend: _Backend = _XCom(ti) if store is None else store
+        self._log = log
+        self.max_tries: int = getattr(ti, "max_tries", 0) or 0
+        self.survives_retries = store is not None
+
+    def load(self) -> Journal | None:
+        """What was bought by earlier tries, unless the user has cleared the task since.
+
+        :raises RecordError: there is a record, and it cannot be read; that is another thing than none.
+        """
+        try:
+            record = self._backend.get(KEY)
+        except Exception as error:
+            raise RecordError(
+                f"Airflow does not tell what this task has bought before ({_words(error)}).",
+                "Nothing is bought until it does.",
+                retryable=True,
+            ) from error
+        if record is None:
+            return None
+        if is_cleared(record, self.max_tries):
+            self._log.info("The task was cleared, so what it bought before does not count: %s", _ids(record))
+            return None
+        return self._read(record)
+
+    def note(self, digest: str) -> Note | None:
+        """What the api-server has recorded of the callback for a purchase, if it has, and it can be read."""
+        try:
+            return Note.from_json(self._backend.get(note_key(digest)))
+        except Exception as error:  # noqa: BLE001 - a note only makes things quicker
+            self._log.warning("Airflow does not tell whether a callback has come: %s", _words(error))
+            return None
+
+    def save(self, journal: Journal) -> None:
+        """Keep the journal before money is spent.
+
+        :raises RecordError: it could not be kept.
+        """
+        try:
+            self._backend.set(KEY, journal.to_json())
+        except Exception as error:
+            raise RecordError(
+                f"Airflow does not keep the record of a purchase ({_words(error)}).",
+                "Nothing is bought until it does.",
+                retryable=True,
+            ) from error
+
+    def save_if_possible(self, journal: Journal) -> bool:
+        """Keep the journal after money was spent, when failing would help nobody; whether it is kept."""
+        for attempt in range(1, SAVE_ATTEMPTS + 1):
+            try:
+                self._backend.set(KEY, journal.to_json())
+                return True
+            except Exception as error:  # noqa: BLE001 - whatever it is, the purchase has happened
+                self._log.warning(
+                    "Attempt %d of %d to record the purchase failed: %s", attempt, SAVE_ATTEMPTS, error
+                )
+            if attempt < SAVE_ATTEMPTS:
+                time.sleep(_PAUSE)
+        return False
+
+    def _read(self, record: Any) -> Journal:
+        try:
+            return Journal.from_json(record)
+        except ValueError as error:
+            raise RecordError(
+                f"The record of what this task has bought before cannot be read ({error}).",
+                f"Look for its taskId in the logs of the earlier tries. Delete the task's state {KEY!r}, or "
+                "use durable=False once, to buy anew.",
+                retryable=False,
+            ) from None
+
+
+def _ids(record: Any) -> list[Any]:
+    """The taskIds in a record, whatever else it is."""
+    purchases = record.get("purchases")
+    found = purchases if isinstance(purchases, list) else []
+    return [one.get("seedream_task_id") for one in found if isinstance(one, dict)]
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,180 @@
+"""The steps of a request that operators and sensor share: find what was bought, wait, conclude."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow.providers.common.compat.sdk import BaseOperator, conf
+
+from airflow_provider_seedream.apixo.model import Pace
+from airflow_provider_seedream.apixo.records import Submission
+from airflow_provider_seedream.apixo.verdict import Verdict
+from airflow_provider_seedream.callbacks.delivery import Resumption, waiter_key
+from airflow_provider_seedream.metrics import count_resumption
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+    from airflow.sdk.types import Logger
+
+    from airflow_provider_seedream.hooks.seedream import SeedreamHook
+
+DEFERRAL_FAILED = "__fail__"
+"""``next_method`` of a task whose deferral failed (``TRIGGER_FAIL_REPR`` in Airflow 3.1-3.3)."""
+
+BACKSTOP_SECONDS = 120
+"""Airflow's own deferral timeout comes this much after ours, so that ours tells what happened."""
+
+EXECUTION_MARGIN_SECONDS = 5.0
+"""Our wait ends this much before ``execution_timeout``, or a tenth of it where that is less."""
+
+CALLED_POLL_SECONDS = 60.0
+"""Between two looks while a callback is awaited: they find only those tasks whose callback was lost."""
+
+DEFAULT_MIN_DEFERRAL_SECONDS = 12.0
+"""Airflow's supervisor may notice the worker's exit 5 s late (``[workers] min_heartbeat_interval``), and a
+scheduler under load was seen to need another 3 s (Airflow 3.3.2)."""
+
+
+def paced(
+    submission: Submission, first_poll: float | None, poll_interval: float | None, *, called: bool = False
+) -> Pace:
+    """The model's pace, with the user's own seconds where given.
+
+    :param called: whether a callback is awaited.
+    """
+    pace = submission.pace
+    interval = CALLED_POLL_SECONDS if called and poll_interval is None else poll_interval
+    if first_poll is not None:
+        pace = replace(pace, first_look=first_poll)
+    if interval is not None:
+        pace = replace(pace, interval_low=interval, interval_high=interval)
+    return pace
+
+
+def min_deferral_seconds() -> float:
+    """The setting ``[seedream] min_deferral_seconds``; it may be wrong, so read it before money is spent."""
+    return float(conf.getfloat("seedream", "min_deferral_seconds", fallback=DEFAULT_MIN_DEFERRAL_SECONDS))
+
+
+def wait_until(context: Context, operator: BaseOperator, timeout: float) -> float:
+    """Epoch seconds at which a wait ends that begins now.
+
+    Airflow 3.1-3.3 do not enforce ``execution_timeout`` while a task is deferred, so it is done here. It
+    counts from the start of the try, which Airflow keeps across deferrals (3.2+), and ends a little
+    earlier, so that our error tells what happened.
+
+    :param timeout: seconds from now.
+    """
+    now = time.time()
+    if operator.execution_timeout is None:
+        return now + timeout
+    allowed = operator.execution_timeout.total_seconds()
+    limit = _started_at(context) + allowed - min(EXECUTION_MARGIN_SECONDS, allowed / 10)
+    if limit < now + timeout:
+        operator.log.info("execution_timeout leaves %.0f s to wait for the result.", max(0.0, limit - now))
+    return min(now + timeout, limit)
+
+
+def rest_of_wait(context: Context, operator: BaseOperator, timeout: float) -> float:
+    """As :func:`wait_until`, for a wait that began with this try.
+
+    :param timeout: seconds from the beginning of the try.
+    """
+    return wait_until(context, operator, _started_at(context) + timeout - time.time())
+
+
+def _started_at(context: Context) -> float:
+    """Epoch seconds at which this try began; its present segment, before Airflow 3.2."""
+    started = getattr(context["ti"], "start_date", None)
+    return started.timestamp() if isinstance(started, datetime) else time.time()
+
+
+def defer_until_finished(
+    operator: BaseOperator,
+    submissions: Sequence[Submission],
+    pace: Pace,
+    *,
+    deadline: float,
+    conn_id: str,
+    next_look: float | None = None,
+    called: bool = False,
+) -> NoReturn:
+    """Free the worker slot; ``execute_complete`` is called with the trigger's event, or by a callback.
+
+    :param submissions: of one model; the pace is that of the last, which is the youngest.
+    :param next_look: epoch seconds of the trigger's first look, where the worker has looked already.
+    :param called: whether a callback is awaited.
+    """
+    # airflow.triggers costs some 80 ms to import, which every parsing of a DAG would pay.
+    from airflow_provider_seedream.triggers.seedream import SeedreamTaskTrigger
+
+    now = time.time()
+    dwell = min_deferral_seconds()
+    created_at = submissions[-1].submitted_at if next_look is None else next_look - pace.first_look
+    operator.defer(
+        trigger=SeedreamTaskTrigger(
+            seedream_task_ids=[submission.seedream_task_id for submission in submissions],
+            deadline=deadline,
+            first_look=pace.first_look,
+            interval_low=pace.interval_low,
+            interval_high=pace.interval_high,
+            created_at=created_at,
+            not_before=now + dwell,
+            called=called,
+            model=submissions[-1].model,
+            seedream_conn_id=conn_id,
+        ),
+        method_name="execute_complete",
+        timeout=timedelta(seconds=max(0.0, deadline - now) + dwell + BACKSTOP_SECONDS),
+    )
+
+
+def wait(
+    hook: SeedreamHook, submissions: Sequence[Submission], pace: Pace, *, deadline: float
+) -> dict[str, Verdict]:
+    """Watch tasks of one model to their end, holding the worker slot; the verdicts by taskId."""
+    watches = [
+        hook.start_watch(one.seedream_task_id, pace, created_at=one.submitted_at, deadline=deadline)
+        for one in submissions
+    ]
+    hook.watch(watches, submissions[-1].model)
+    return {watch.task_id: Verdict.of(watch) for watch in watches}
+
+
+def report_failed_deferral(log: Logger, failure: Mapping[str, Any] | None) -> None:
+    """Say why a trigger was lost, or that Airflow's own timeout ended it.
+
+    :param failure: Airflow's ``error`` and ``traceback``.
+    """
+    reason = dict(failure or {})
+    log.warning("%s. %s", reason.get("error", "The trigger failed"), "\n".join(reason.get("traceback") or []))
+
+
+def register(context: Context, digest: str, log: Logger) -> bool:
+    """Tell the api-server that this task waits for another task's purchase; whether that worked.
+
+    :param digest: of the purchase's callback.
+    """
+    store = context.get("task_state_store")
+    if store is None:
+        return False
+    try:
+        store.set(waiter_key(digest), True)
+    except Exception as error:  # noqa: BLE001 - looking at the usual pace costs less than a failed task
+        log.warning("Airflow does not keep that this task waits for a callback, so it looks: %s", error)
+        return False
+    return True
+
+
+def read_resumption(event: Any, log: Logger) -> Resumption | None:
+    """What the api-server says, where it has resumed this task in place of a trigger; logged and counted."""
+    resumption = Resumption.from_event(event)
+    if resumption is not None:
+        delay = max(0.0, time.time() - resumption.delivered_at)
+        log.info("Resumed by a callback of APIXO, %.1f s after it came.", delay)
+        count_resumption(delay)
+    return resumption
