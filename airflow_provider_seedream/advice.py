@@ -11,7 +11,7 @@ from airflow_provider_seedream.apixo.status import FAILED, TaskStatus
 from airflow_provider_seedream.errors import (
     AmbiguousSubmitError,
     InterruptedJobError,
-    LookFailedError,
+    PollFailedError,
     RecordError,
     SeedreamError,
     TaskFailedError,
@@ -19,7 +19,7 @@ from airflow_provider_seedream.errors import (
 
 
 @dataclass(frozen=True, slots=True)
-class LastWords:
+class Advice:
     """What the person on call must know beside what happened, in whole sentences without their opening."""
 
     charged: str
@@ -31,7 +31,7 @@ class LastWords:
 
 def last_words(
     error: SeedreamError, bought: Sequence[Submission], *, record_lasts: bool, perhaps: Decimal | None = None
-) -> LastWords:
+) -> Advice:
     """What is charged, and what can be done.
 
     :param error: what happened.
@@ -43,7 +43,7 @@ def last_words(
     if bought and not isinstance(error, TaskFailedError):
         ids = [one.seedream_task_id for one in bought]
         retry += f" Clearing this Airflow task buys anew; {at_no_cost(ids)}"
-    return LastWords(_charged(error, bought, perhaps), retry)
+    return Advice(_charged(error, bought, perhaps), retry)
 
 
 def what_remains(task_id: str, status: TaskStatus | None, problem: str) -> str:
@@ -104,7 +104,7 @@ def _retry(
         return "buys nothing: it carries on if a callback has told the taskId by then."
     if isinstance(error, AmbiguousSubmitError):
         return "submits again, since on_ambiguous_submit is 'resubmit'."
-    if perhaps and not bought and isinstance(error, LookFailedError):
+    if perhaps and not bought and isinstance(error, PollFailedError):
         return "looks again at the task that a callback has named."
     if bought and not isinstance(error, TaskFailedError):
         return "carries on with what was bought for this request, and buys nothing again."

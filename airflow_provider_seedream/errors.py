@@ -280,7 +280,7 @@ def _balances(before: Decimal | None, after: Decimal | None) -> str:
     return f"Balance before: {shown[0]}; after: {shown[1]} (whatever else uses the key changes it, too)."
 
 
-class LookFailedError(ChargedError):
+class PollFailedError(ChargedError):
     """A task's status could not be read; the task itself is not affected.
 
     :param code: HTTP status or body code, ``None`` where no answer came.
@@ -295,7 +295,7 @@ class LookFailedError(ChargedError):
         self.retry_after = retry_after
 
 
-class UnreadableAnswerError(LookFailedError):
+class UnreadableAnswerError(PollFailedError):
     """APIXO answered a look with something that makes no sense; it may be a passing glitch."""
 
     def __init__(self, detail: str, task_id: str) -> None:

@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import Stats
 from airflow_provider_seedream.apixo.records import from_iso
 
 
-def count(result: Mapping[str, Any], *, looks: int) -> None:
+def count(result: Mapping[str, Any], *, polls: int) -> None:
     """Add a result to the counters, tagged with model and resolution.
 
     ``seedream.images``: delivered images. ``seedream.cost_usd``: USD. ``seedream.polls``: status requests.
@@ -20,7 +20,7 @@ def count(result: Mapping[str, Any], *, looks: int) -> None:
     for means.
 
     :param result: a result record.
-    :param looks: status requests that it took.
+    :param polls: status requests that it took.
     """
     tags = {"model": str(result["model"]), "resolution": str(result["resolution"])}
     created, completed = from_iso(result["created_at"]), from_iso(result["completed_at"])
@@ -28,14 +28,14 @@ def count(result: Mapping[str, Any], *, looks: int) -> None:
     amounts = {
         "images": result["delivered"],
         "cost_usd": result["cost_usd"],
-        "polls": looks,
+        "polls": polls,
         "wait_seconds": waited,
     }
     for name, amount in amounts.items():
         Stats.incr(f"seedream.{name}", amount, tags=tags)
 
 
-def count_resumption(delay: float) -> None:
+def count_resume(delay: float) -> None:
     """Add to the timer ``seedream.callback.delay``: from a callback's arrival to the resumed task, in ms.
 
     :param delay: seconds.

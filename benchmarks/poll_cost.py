@@ -21,10 +21,10 @@ from collections.abc import Awaitable, Callable
 from airflow_provider_seedream.apixo import exchange
 from airflow_provider_seedream.apixo.account import Account
 from airflow_provider_seedream.apixo.client import AsyncApixoClient
-from airflow_provider_seedream.apixo.exchange import Luck
+from airflow_provider_seedream.apixo.exchange import Timing
 from airflow_provider_seedream.apixo.model import DEFAULT_MODEL
 from airflow_provider_seedream.apixo.request import GenerateRequest
-from airflow_provider_seedream.hooks.shared_client import looking_client
+from airflow_provider_seedream.hooks.shared_client import shared_poll_client
 
 ROUNDS = 7
 POLLS = 40
@@ -45,20 +45,20 @@ async def main() -> None:
 
 async def compare(account: Account) -> None:
     """Measure the three ways in turns."""
-    luck = Luck()
+    timing = Timing()
     request = GenerateRequest(prompt="bench [[seconds:9000]]")
     async with AsyncApixoClient(account) as client:
-        task_id = await client.run(exchange.submit(request, luck=luck, report=print))
+        task_id = await client.run(exchange.submit(request, timing=timing, report=print))
 
     async def poll(client: AsyncApixoClient) -> object:
-        return await client.run(exchange.status(task_id, DEFAULT_MODEL, luck=luck, report=print))
+        return await client.run(exchange.status(task_id, DEFAULT_MODEL, timing=timing, report=print))
 
     async def new_client() -> None:
         async with AsyncApixoClient(account) as client:
             await poll(client)
 
     figures: dict[str, list[float]] = {"new client per poll": [], "shared, httpx": [], "shared, aiohttp": []}
-    async with AsyncApixoClient(account) as plain, looking_client(account) as looking:
+    async with AsyncApixoClient(account) as plain, shared_poll_client(account) as looking:
         for _ in range(ROUNDS):
             figures["new client per poll"].append(await cpu_ms(new_client))
             figures["shared, httpx"].append(await cpu_ms(lambda: poll(plain)))

@@ -1,1 +1,1 @@
-"""The APIXO API itself: knows nothing of Airflow, and only ``client`` does I/O."""
+"""The API itself, entered by every room above it; knows nothing of Airflow; only ``client`` does I/O."""

@@ -16,8 +16,8 @@ from airflow_provider_seedream.errors import (
     AmbiguousSubmitError,
     Cause,
     Kind,
-    LookFailedError,
     NotDeliveredError,
+    PollFailedError,
     RefusedError,
     SeedreamError,
     UnreadableAnswerError,
@@ -50,7 +50,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class NoAnswer:
     """No answer came.
 
     :param delivered: ``False`` when the request certainly never reached the API.
@@ -125,9 +125,9 @@ def _cause_of(code: int) -> Cause:
     return _NOT_APIXO if 200 <= code < 300 else http_cause(code)
 
 
-def read_submission(answer: Reply | Fault, now: float) -> str | SeedreamError:
+def read_submission(answer: Reply | NoAnswer, now: float) -> str | SeedreamError:
     """The taskId, or what went wrong and what it cost."""
-    if isinstance(answer, Fault):
+    if isinstance(answer, NoAnswer):
         return AmbiguousSubmitError(answer.detail) if answer.delivered else NotDeliveredError(answer.detail)
     envelope = read_envelope(answer)
     refusal = read_refusal(answer, envelope, now)
@@ -161,11 +161,11 @@ def _certainly_refused(http_status: int, envelope: Envelope | None) -> bool:
     return 300 <= http_status < 500 and http_status != 408
 
 
-def read_status(answer: Reply | Fault, task_id: str, now: float) -> TaskStatus | SeedreamError:
+def read_status(answer: Reply | NoAnswer, task_id: str, now: float) -> TaskStatus | SeedreamError:
     """The task's status, or why it could not be read."""
-    if isinstance(answer, Fault):
+    if isinstance(answer, NoAnswer):
         cause = Cause(Kind.TRANSIENT, "The API could not be reached", "Look again later.")
-        return LookFailedError(f"No answer about task {task_id}: {answer.detail}", cause)
+        return PollFailedError(f"No answer about task {task_id}: {answer.detail}", cause)
     envelope = read_envelope(answer)
     refusal = read_refusal(answer, envelope, now)
     if refusal is not None:
@@ -173,16 +173,16 @@ def read_status(answer: Reply | Fault, task_id: str, now: float) -> TaskStatus |
         foreign = envelope is None and 400 <= refusal.code < 500 and refusal.code not in (401, 402, 429)
         cause = _NOT_APIXO if foreign else refusal.cause
         message = f"APIXO did not tell the status of task {task_id}: {refusal.text}. {cause.remedy}"
-        return LookFailedError(message, cause, code=refusal.code, retry_after=refusal.retry_after)
+        return PollFailedError(message, cause, code=refusal.code, retry_after=refusal.retry_after)
     try:
         return TaskStatus.from_data(envelope.data if envelope else None, task_id)
     except UnreadableAnswerError as error:
         return error
 
 
-def read_balance(answer: Reply | Fault, now: float) -> Decimal | SeedreamError:
+def read_balance(answer: Reply | NoAnswer, now: float) -> Decimal | SeedreamError:
     """The balance in USD, or why it could not be read."""
-    if isinstance(answer, Fault):
+    if isinstance(answer, NoAnswer):
         return NotDeliveredError(answer.detail)
     envelope = read_envelope(answer)
     refusal = read_refusal(answer, envelope, now)

@@ -19,8 +19,8 @@ import httpx
 
 from airflow_provider_seedream import __version__
 from airflow_provider_seedream.apixo.account import SHORTEST_SECRET, Account
-from airflow_provider_seedream.apixo.answers import Fault, Reply
-from airflow_provider_seedream.apixo.exchange import Send, Sleep, Steps
+from airflow_provider_seedream.apixo.answers import NoAnswer, Reply
+from airflow_provider_seedream.apixo.exchange import Exchange, Send, Sleep
 
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 30.0
@@ -48,9 +48,9 @@ class ApixoClient:
             **_client_options(account), limits=httpx.Limits(max_keepalive_connections=0)
         )
 
-    def run(self, steps: Steps[T]) -> T:
+    def run(self, steps: Exchange[T]) -> T:
         """Perform every step of an exchange and return its result."""
-        answer: Reply | Fault | None = None
+        answer: Reply | NoAnswer | None = None
         try:
             while True:
                 step = steps.send(answer)
@@ -58,11 +58,11 @@ class ApixoClient:
         except StopIteration as finished:
             return finished.value  # type: ignore[no-any-return]
 
-    def _wait(self, step: Sleep) -> Reply | Fault | None:
+    def _wait(self, step: Sleep) -> Reply | NoAnswer | None:
         time.sleep(step.seconds)
         return None
 
-    def _send(self, step: Send) -> Reply | Fault:
+    def _send(self, step: Send) -> Reply | NoAnswer:
         body, progress = _Body(), _Progress()
         deadline = _Deadline(self._account.request_timeout)
 
@@ -102,9 +102,9 @@ class AsyncApixoClient:
         self._account = account
         self._http = httpx.AsyncClient(**_client_options(account), transport=transport)
 
-    async def run(self, steps: Steps[T]) -> T:
+    async def run(self, steps: Exchange[T]) -> T:
         """Perform every step of an exchange and return its result."""
-        answer: Reply | Fault | None = None
+        answer: Reply | NoAnswer | None = None
         try:
             while True:
                 step = steps.send(answer)
@@ -112,11 +112,11 @@ class AsyncApixoClient:
         except StopIteration as finished:
             return finished.value  # type: ignore[no-any-return]
 
-    async def _wait(self, step: Sleep) -> Reply | Fault | None:
+    async def _wait(self, step: Sleep) -> Reply | NoAnswer | None:
         await asyncio.sleep(step.seconds)
         return None
 
-    async def _send(self, step: Send) -> Reply | Fault:
+    async def _send(self, step: Send) -> Reply | NoAnswer:
         body, progress = _Body(), _Progress()
 
         async def trace(event: str, info: Mapping[str, Any]) -> None:
@@ -300,7 +300,7 @@ _PLAIN_WORDS: Sequence[tuple[type[Exception], str]] = (
 """What lies under a failed connect, for a person; the first that fits."""
 
 
-def _fault(error: Exception, progress: _Progress, account: Account) -> Fault:
+def _fault(error: Exception, progress: _Progress, account: Account) -> NoAnswer:
     """Name lookup, connect and TLS failures happen before a byte of the request is sent."""
     words = str(error)
     if isinstance(error, TimeoutError):
@@ -308,7 +308,7 @@ def _fault(error: Exception, progress: _Progress, account: Account) -> Fault:
     kind = type(error).__name__.lstrip("_")
     technical = f"{kind}: {words}" if words else kind
     plain = _plain_words(error)
-    return Fault(
+    return NoAnswer(
         delivered=not (progress.connecting or isinstance(error, _NEVER_DELIVERED)),
         detail=f"{plain} ({technical})" if plain else technical,
     )

@@ -14,7 +14,13 @@ from decimal import Decimal
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from airflow_provider_seedream.apixo.answers import Fault, Reply, read_balance, read_status, read_submission
+from airflow_provider_seedream.apixo.answers import (
+    NoAnswer,
+    Reply,
+    read_balance,
+    read_status,
+    read_submission,
+)
 from airflow_provider_seedream.apixo.backoff import MAX_BACKOFF, backoff
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.apixo.status import TaskStatus
@@ -36,7 +42,7 @@ REPEATABLE_REFUSALS = frozenset({429, 500, 502, 503, 504})
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Perform one HTTP request and send back a :class:`Reply` or a :class:`Fault`.
+    """Perform one HTTP request and send back a :class:`Reply` or a :class:`NoAnswer`.
 
     :param path: below the base URL, already quoted.
     """
@@ -57,13 +63,13 @@ class Sleep:
 
 
 T = TypeVar("T")
-Steps = Generator[Send | Sleep, Reply | Fault | None, T]
+Exchange = Generator[Send | Sleep, Reply | NoAnswer | None, T]
 Report = Callable[[str], None]
 """Takes a line for the task's log."""
 
 
 @dataclass(frozen=True, slots=True)
-class Luck:
+class Timing:
     """The clock and the dice, so that tests need neither.
 
     :param now: epoch seconds.
@@ -80,7 +86,7 @@ BALANCE = Send("GET", "/apikeys/current-balance")
 # --- the three calls ---------------------------------------------------------------------------------
 
 
-def submit(request: GenerateRequest, *, luck: Luck, report: Report) -> Steps[str]:
+def submit(request: GenerateRequest, *, timing: Timing, report: Report) -> Exchange[str]:
     """Submit a generation; returns the taskId.
 
     The POST is repeated only where it certainly bought nothing: it never reached the API, was
@@ -94,49 +100,49 @@ def submit(request: GenerateRequest, *, luck: Luck, report: Report) -> Steps[str
     return (
         yield from _repeat(
             send,
-            lambda answer: read_submission(answer, luck.now()),
+            lambda answer: read_submission(answer, timing.now()),
             _submission_may_be_repeated,
-            luck,
+            timing,
             report,
         )
     )
 
 
 def submit_audited(
-    request: GenerateRequest, *, before: Decimal | None, glance: bool, luck: Luck, report: Report
-) -> Steps[str]:
+    request: GenerateRequest, *, before: Decimal | None, glance: bool, timing: Timing, report: Report
+) -> Exchange[str]:
     """As :func:`submit`; where the answer is lost, the error tells the balance before and after.
 
     :param before: the balance in USD, where it was just read.
     :param glance: whether to read it first where it was not.
     """
     if before is None and glance:
-        before = yield from glance_at_balance(luck=luck)
+        before = yield from try_balance(timing=timing)
     try:
-        return (yield from submit(request, luck=luck, report=report))
+        return (yield from submit(request, timing=timing, report=report))
     except AmbiguousSubmitError as error:
-        after = yield from glance_at_balance(luck=luck)
+        after = yield from try_balance(timing=timing)
         raise error.with_balances(before, after) from None
 
 
-def glance_at_balance(*, luck: Luck) -> Steps[Decimal | None]:
+def try_balance(*, timing: Timing) -> Exchange[Decimal | None]:
     """The balance in USD, asked for once; ``None`` where it cannot be read."""
     answer = yield BALANCE
-    amount = read_balance(_expect(answer), luck.now())
+    amount = read_balance(_expect(answer), timing.now())
     return None if isinstance(amount, SeedreamError) else amount
 
 
-def status(task_id: str, model: str, *, luck: Luck, report: Report) -> Steps[TaskStatus]:
+def status(task_id: str, model: str, *, timing: Timing, report: Report) -> Exchange[TaskStatus]:
     """Read a task's status, with retries.
 
-    :raises LookFailedError: it could not be read.
+    :raises PollFailedError: it could not be read.
     """
     send = _status_request(task_id, model)
-    read = _status_reader(task_id, luck)
-    return (yield from _repeat(send, read, _look_may_be_repeated, luck, report))
+    read = _status_reader(task_id, timing)
+    return (yield from _repeat(send, read, _poll_may_be_repeated, timing, report))
 
 
-def balance(*, luck: Luck, report: Report) -> Steps[Decimal]:
+def balance(*, timing: Timing, report: Report) -> Exchange[Decimal]:
     """Read the balance of the key in USD; free of charge.
 
     :raises NotDeliveredError: the API could not be reached.
@@ -144,31 +150,31 @@ def balance(*, luck: Luck, report: Report) -> Steps[Decimal]:
     """
     return (
         yield from _repeat(
-            BALANCE, lambda answer: read_balance(answer, luck.now()), _look_may_be_repeated, luck, report
+            BALANCE, lambda answer: read_balance(answer, timing.now()), _poll_may_be_repeated, timing, report
         )
     )
 
 
-def watch(watches: Iterable[Watch], model: str, *, luck: Luck, report: Report) -> Steps[None]:
+def watch(watches: Iterable[Watch], model: str, *, timing: Timing, report: Report) -> Exchange[None]:
     """Look at tasks until every watch has an outcome. Each look is one request; the watch sets the pace."""
     pending = list(watches)
     while pending := [one for one in pending if one.outcome is None]:
-        due = min(pending, key=lambda one: one.next_look)
-        delay = due.next_look - luck.now()
+        due = min(pending, key=lambda one: one.next_poll)
+        delay = due.next_poll - timing.now()
         if delay > 0:
             yield Sleep(delay)
-        yield from look(due, model, luck=luck, report=report)
+        yield from poll(due, model, timing=timing, report=report)
 
 
-def look(one: Watch, model: str, *, luck: Luck, report: Report) -> Steps[None]:
+def poll(one: Watch, model: str, *, timing: Timing, report: Report) -> Exchange[None]:
     """Look at one task once and tell its watch."""
     answer = yield _status_request(one.task_id, model)
-    verdict = _status_reader(one.task_id, luck)(_expect(answer))
+    verdict = _status_reader(one.task_id, timing)(_expect(answer))
     if isinstance(verdict, SeedreamError):
-        one.missed(verdict, now=luck.now(), uniform=luck.uniform)
-        report(f"Look {one.looks} at task {one.task_id} failed: {verdict}")
+        one.missed(verdict, now=timing.now(), uniform=timing.uniform)
+        report(f"Look {one.polls} at task {one.task_id} failed: {verdict}")
         return
-    one.saw(verdict, now=luck.now(), uniform=luck.uniform)
+    one.saw(verdict, now=timing.now(), uniform=timing.uniform)
     if one.changed:
         report(f"Task {one.task_id}: state {verdict.state}.")
 
@@ -177,8 +183,8 @@ def _status_request(task_id: str, model: str) -> Send:
     return Send("GET", f"/statusTask/{quote(model, safe='')}?taskId={quote(task_id, safe='')}")
 
 
-def _status_reader(task_id: str, luck: Luck) -> Callable[[Reply | Fault], TaskStatus | SeedreamError]:
-    return lambda answer: read_status(answer, task_id, luck.now())
+def _status_reader(task_id: str, timing: Timing) -> Callable[[Reply | NoAnswer], TaskStatus | SeedreamError]:
+    return lambda answer: read_status(answer, task_id, timing.now())
 
 
 # --- repeating ---------------------------------------------------------------------------------------
@@ -186,16 +192,16 @@ def _status_reader(task_id: str, luck: Luck) -> Callable[[Reply | Fault], TaskSt
 
 def _repeat(
     send: Send,
-    read: Callable[[Reply | Fault], T | SeedreamError],
+    read: Callable[[Reply | NoAnswer], T | SeedreamError],
     may_be_repeated: Callable[[SeedreamError], bool],
-    luck: Luck,
+    timing: Timing,
     report: Report,
-) -> Steps[T]:
+) -> Exchange[T]:
     for attempt in range(1, MAX_ATTEMPTS + 1):
         verdict = read(_expect((yield send)))
         if not isinstance(verdict, SeedreamError):
             return verdict
-        pause = _pause(verdict, attempt, luck)
+        pause = _pause(verdict, attempt, timing)
         if attempt == MAX_ATTEMPTS or pause is None or not may_be_repeated(verdict):
             raise verdict
         report(f"Attempt {attempt} of {MAX_ATTEMPTS} failed, next in {pause:.1f} s: {verdict}")
@@ -203,18 +209,18 @@ def _repeat(
     raise AssertionError("unreachable")
 
 
-def _expect(answer: Reply | Fault | None) -> Reply | Fault:
+def _expect(answer: Reply | NoAnswer | None) -> Reply | NoAnswer:
     if answer is None:
-        raise TypeError("the driver must answer a Send with a Reply or a Fault")
+        raise TypeError("the driver must answer a Send with a Reply or a NoAnswer")
     return answer
 
 
-def _pause(error: SeedreamError, attempt: int, luck: Luck) -> float | None:
+def _pause(error: SeedreamError, attempt: int, timing: Timing) -> float | None:
     """Seconds until the next attempt; ``None`` when the API asks for more than a worker should wait."""
     asked: float | None = getattr(error, "retry_after", None)
     if asked is None:
-        return backoff(attempt, luck.uniform)
-    return asked + luck.uniform(0, 1) if asked <= MAX_BACKOFF else None
+        return backoff(attempt, timing.uniform)
+    return asked + timing.uniform(0, 1) if asked <= MAX_BACKOFF else None
 
 
 def _submission_may_be_repeated(error: SeedreamError) -> bool:
@@ -223,7 +229,7 @@ def _submission_may_be_repeated(error: SeedreamError) -> bool:
     return isinstance(error, NotDeliveredError)
 
 
-def _look_may_be_repeated(error: SeedreamError) -> bool:
+def _poll_may_be_repeated(error: SeedreamError) -> bool:
     return error.retryable and not isinstance(error, UnreadableAnswerError)
 
 

@@ -31,12 +31,12 @@ class Range:
 class Pace:
     """When to look for a result; all values in seconds.
 
-    :param first_look: delay of the first look, counted from the task's creation.
+    :param first_poll: delay of the first look, counted from the task's creation.
     :param interval_low: shortest recommended time between two looks.
     :param interval_high: longest recommended time between two looks.
     """
 
-    first_look: float
+    first_poll: float
     interval_low: float
     interval_high: float
 
@@ -102,7 +102,7 @@ SEEDREAM_4_5 = Model(
                 "21:9": (3136, 1344),
             },
             typical_seconds=Range(25, 35),
-            pace=Pace(first_look=20, interval_low=3, interval_high=5),
+            pace=Pace(first_poll=20, interval_low=3, interval_high=5),
         ),
         "4K": Resolution(
             sizes={
@@ -116,7 +116,7 @@ SEEDREAM_4_5 = Model(
                 "21:9": (6240, 2656),
             },
             typical_seconds=Range(40, 55),
-            pace=Pace(first_look=30, interval_low=5, interval_high=5),
+            pace=Pace(first_poll=30, interval_low=5, interval_high=5),
         ),
     },
     sequential_modes=("disabled", "auto"),

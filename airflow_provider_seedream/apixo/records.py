@@ -38,7 +38,7 @@ class Submission:
     :param size: exact size of every image, or ``None`` where no ratio was asked for.
     :param request: the ``input`` object as sent; ``None`` where it is not known.
     :param provider: the routing as sent; ``None`` where it was left to the key, or is not known.
-    :param callback: digest of the nonce in the callback address that it carries, where Airflow is called.
+    :param callback_digest: of the nonce in the callback address that it carries, where Airflow is called.
     """
 
     seedream_task_id: str
@@ -51,7 +51,7 @@ class Submission:
     request: Mapping[str, Any] | None = None
     provider: str | None = None
     fingerprint: str | None = None
-    callback: str | None = None
+    callback_digest: str | None = None
 
     @classmethod
     def of(
@@ -84,7 +84,7 @@ class Submission:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; ``created_at`` is ISO 8601, ``size`` is ``[width, height]``, money is USD.
 
-        ``callback`` is there only where Airflow is called.
+        ``callback_digest`` is there only where Airflow is called.
         """
         return {
             "seedream_task_id": self.seedream_task_id,
@@ -98,7 +98,7 @@ class Submission:
             "request": dict(self.request) if self.request is not None else None,
             "provider": self.provider,
             "fingerprint": self.fingerprint,
-            **({"callback": self.callback} if self.callback else {}),
+            **({"callback_digest": self.callback_digest} if self.callback_digest else {}),
         }
 
     @classmethod
@@ -116,7 +116,7 @@ class Submission:
             request=value.get("request"),
             provider=value.get("provider"),
             fingerprint=value.get("fingerprint"),
-            callback=value.get("callback"),
+            callback_digest=value.get("callback_digest"),
         )
 
 
@@ -136,7 +136,7 @@ def result_record(*purchases: tuple[Submission, TaskStatus]) -> dict[str, Any]:
     charged = _sum_of([bought.charged for bought, _ in purchases])
     return {
         # How the result was delivered is no part of it.
-        **replace(submission, callback=None).to_json(),
+        **replace(submission, callback_digest=None).to_json(),
         "state": status.state,
         "urls": urls,
         "delivered": len(urls),

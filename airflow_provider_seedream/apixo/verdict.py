@@ -15,7 +15,7 @@ from airflow_provider_seedream.errors import (
     Cause,
     DeadlineError,
     Kind,
-    LookFailedError,
+    PollFailedError,
     SeedreamError,
     TaskFailedError,
 )
@@ -26,7 +26,7 @@ class Verdict:
     """The end of a watch.
 
     :param task_id: the API's taskId.
-    :param looks: status requests that were sent.
+    :param polls: status requests that were sent.
     :param deadline: epoch seconds.
     :param status: the last status that was read, if any.
     :param problem: why the watch could not go on, or the last failed look before a timeout.
@@ -35,7 +35,7 @@ class Verdict:
 
     task_id: str
     outcome: Outcome
-    looks: int
+    polls: int
     deadline: float
     status: TaskStatus | None = None
     problem: str | None = None
@@ -44,11 +44,11 @@ class Verdict:
     @classmethod
     def of(cls, watch: Watch) -> Verdict:
         """The verdict of a watch that has its outcome."""
-        error = watch.last_error if watch.failed_looks else None
+        error = watch.last_error if watch.failed_polls else None
         return cls(
             task_id=watch.task_id,
             outcome=watch.outcome or Outcome.ERROR,
-            looks=watch.looks,
+            polls=watch.polls,
             deadline=watch.deadline,
             status=watch.status,
             problem=str(error) if error else None,
@@ -56,17 +56,17 @@ class Verdict:
         )
 
     @classmethod
-    def of_look(cls, status: TaskStatus) -> Verdict | None:
+    def of_status(cls, status: TaskStatus) -> Verdict | None:
         """The verdict of a task that was looked at once; ``None`` while it is in progress."""
         if not status.finished:
             return None
-        return cls(task_id=status.task_id, outcome=Outcome.FINISHED, looks=1, deadline=0.0, status=status)
+        return cls(task_id=status.task_id, outcome=Outcome.FINISHED, polls=1, deadline=0.0, status=status)
 
     @classmethod
     def broken(cls, task_id: str, problem: str, *, deadline: float, kind: Kind = Kind.UNKNOWN) -> Verdict:
         """The verdict of a watch that could not even look."""
         return cls(
-            task_id=task_id, outcome=Outcome.ERROR, looks=0, deadline=deadline, problem=problem, kind=kind
+            task_id=task_id, outcome=Outcome.ERROR, polls=0, deadline=deadline, problem=problem, kind=kind
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class Verdict:
         return {
             "task_id": self.task_id,
             "outcome": self.outcome.value,
-            "looks": self.looks,
+            "polls": self.polls,
             "deadline": self.deadline,
             "status": self.status.to_json() if self.status else None,
             "problem": self.problem,
@@ -88,7 +88,7 @@ class Verdict:
         return cls(
             task_id=value["task_id"],
             outcome=Outcome(value["outcome"]),
-            looks=value.get("looks", 0),
+            polls=value.get("polls", 0),
             deadline=value["deadline"],
             status=TaskStatus.from_json(status) if status else None,
             problem=value.get("problem"),
@@ -118,7 +118,7 @@ class Verdict:
         :param retryable_codes: see :func:`task_failed`.
         :raises TaskFailedError: the API reports a failure.
         :raises DeadlineError: the deadline passed first.
-        :raises LookFailedError: the status could not be read.
+        :raises PollFailedError: the status could not be read.
         """
         if self.outcome is Outcome.FINISHED and self.status is not None:
             if self.status.succeeded:
@@ -127,15 +127,15 @@ class Verdict:
         if self.outcome is Outcome.TIMEOUT:
             raise self._deadline_passed()
         cause = Cause(self.kind, "The status could not be read", "Look again.")
-        what = f"Gave up watching task {self.task_id} after {self.looks} looks: {self.problem}"
-        raise LookFailedError(f"{what} The task itself is not affected; it may finish and be billed.", cause)
+        what = f"Gave up watching task {self.task_id} after {self.polls} looks: {self.problem}"
+        raise PollFailedError(f"{what} The task itself is not affected; it may finish and be billed.", cause)
 
     def _deadline_passed(self) -> SeedreamError:
         seen = f"last seen {self.status.state}" if self.status else "its status was never read"
         until = datetime.fromtimestamp(self.deadline, tz=UTC).isoformat(timespec="seconds")
         also = f" The last look failed: {self.problem}" if self.problem else ""
         return DeadlineError(
-            f"Task {self.task_id} did not finish by its deadline {until}; {seen} after {self.looks} looks."
+            f"Task {self.task_id} did not finish by its deadline {until}; {seen} after {self.polls} looks."
             f"{also} It cannot be cancelled: it may still finish, and is billed then."
         )
 

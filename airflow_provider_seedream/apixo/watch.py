@@ -10,7 +10,7 @@ from airflow_provider_seedream.apixo.model import Pace
 from airflow_provider_seedream.apixo.status import TaskStatus
 from airflow_provider_seedream.errors import Kind, SeedreamError, UnreadableAnswerError
 
-MAX_FAILED_LOOKS = 10
+MAX_FAILED_POLLS = 10
 """Looks that may fail in a row, throttling apart, before the watch gives up."""
 
 MAX_UNREADABLE_ANSWERS = 3
@@ -35,20 +35,20 @@ class Outcome(Enum):
 class Watch:
     """Follows one task from look to look.
 
-    The state is fed by :meth:`saw` and :meth:`missed`; ``next_look`` and ``outcome`` are the decisions.
+    The state is fed by :meth:`saw` and :meth:`missed`; ``next_poll`` and ``outcome`` are the decisions.
 
     :param task_id: the API's taskId.
     :param pace: the pace of the task's model and resolution.
     :param deadline: epoch seconds; one last look is taken at the deadline.
-    :param next_look: epoch seconds of the next look.
+    :param next_poll: epoch seconds of the next look.
     """
 
     task_id: str
     pace: Pace
     deadline: float
-    next_look: float
-    looks: int = 0
-    failed_looks: int = 0
+    next_poll: float
+    polls: int = 0
+    failed_polls: int = 0
     slowdown: int = 0
     last_error: SeedreamError | None = None
     status: TaskStatus | None = None
@@ -70,18 +70,18 @@ class Watch:
 
         :param created_at: epoch seconds; ``None`` where it is not known: then the first look is due now.
         """
-        due = now if created_at is None else max(now, created_at + pace.first_look)
+        due = now if created_at is None else max(now, created_at + pace.first_poll)
         # Many tasks are created at once; what is overdue is not put off once more.
         spread = uniform(0, min(pace.interval_low / 2, MAX_SPREAD)) if due > now else 0.0
         return cls(
-            task_id=task_id, pace=pace, deadline=deadline, next_look=min(due + spread, max(deadline, now))
+            task_id=task_id, pace=pace, deadline=deadline, next_poll=min(due + spread, max(deadline, now))
         )
 
     def saw(self, status: TaskStatus, *, now: float, uniform: Uniform) -> None:
         """Take in an answer."""
         self.changed = self.status is None or self.status.state != status.state
-        self.looks += 1
-        self.failed_looks = 0
+        self.polls += 1
+        self.failed_polls = 0
         self.slowdown = max(0, self.slowdown - 1)
         self.status = status
         if status.finished:
@@ -93,12 +93,12 @@ class Watch:
     def missed(self, error: SeedreamError, *, now: float, uniform: Uniform) -> None:
         """Take in a look that failed."""
         self.changed = False
-        self.looks += 1
-        self.failed_looks += 1
+        self.polls += 1
+        self.failed_polls += 1
         self.last_error = error
         if error.cause.kind is Kind.RATE_LIMIT:
             self.slowdown = min(_MAX_SLOWDOWN, self.slowdown + 1)
-        elif self.failed_looks >= _allowed_failures(error):
+        elif self.failed_polls >= _allowed_failures(error):
             self.outcome = Outcome.ERROR
             return
         self._wait(self._pause_after(error, uniform), now)
@@ -109,12 +109,12 @@ class Watch:
         asked: float | None = getattr(error, "retry_after", None)
         if asked is not None:
             return max(low, asked) + uniform(0, high)
-        return backoff(self.failed_looks, uniform, base=high, floor=low)
+        return backoff(self.failed_polls, uniform, base=high, floor=low)
 
     def _wait(self, seconds: float, now: float) -> None:
         if now >= self.deadline:
             self.outcome = Outcome.TIMEOUT
-        self.next_look = min(now + seconds, max(self.deadline, now))
+        self.next_poll = min(now + seconds, max(self.deadline, now))
 
 
 def _allowed_failures(error: SeedreamError) -> int:
@@ -123,5 +123,5 @@ def _allowed_failures(error: SeedreamError) -> int:
         return MAX_UNREADABLE_ANSWERS
     # A task that was just accepted may be unknown for a moment, so a 404 is looked at again.
     if error.retryable or error.cause.kind is Kind.NOT_FOUND:
-        return MAX_FAILED_LOOKS
+        return MAX_FAILED_POLLS
     return 1

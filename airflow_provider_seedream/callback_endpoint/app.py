@@ -11,10 +11,10 @@ from starlette.websockets import WebSocketClose
 
 from airflow_provider_seedream.callback_endpoint import deliveries
 from airflow_provider_seedream.callback_endpoint.body import NotADelivery, check_headers, read_delivery
-from airflow_provider_seedream.callback_endpoint.limits import Busy, DeskThreads, Limits, Places, Rate
+from airflow_provider_seedream.callback_endpoint.limits import Busy, Capacity, DeskThreads, Limits, Rate
 from airflow_provider_seedream.callback_endpoint.reports import Reports
-from airflow_provider_seedream.callback_endpoint.retries import LaterResumes
-from airflow_provider_seedream.callback_endpoint.standing import Reason, Receipt, Refused
+from airflow_provider_seedream.callback_endpoint.retries import ResumeRetries
+from airflow_provider_seedream.callback_endpoint.standing import Reason, ReceiveResult, Refused
 from airflow_provider_seedream.callback_endpoint.token_redaction import TOKEN_KEY
 from airflow_provider_seedream.callbacks.delivery import Delivery
 from airflow_provider_seedream.callbacks.token import CallbackToken
@@ -36,10 +36,10 @@ class Desk(Protocol):
     def check(self, token: CallbackToken) -> None:
         """Look whether a token is worth anything."""
 
-    def receive(self, token: CallbackToken, delivery: Delivery, now: float) -> Receipt:
+    def receive(self, token: CallbackToken, delivery: Delivery, now: float) -> ReceiveResult:
         """Record a delivery, and resume who waits for it."""
 
-    def resume(self, token: CallbackToken, now: float) -> Receipt:
+    def resume(self, token: CallbackToken, now: float) -> ReceiveResult:
         """Resume who waits for a delivery that was recorded."""
 
 
@@ -49,7 +49,7 @@ def create_app() -> ASGIApp:
 
 
 class CallbackApp:
-    """An ASGI application; the token is to be found where ``HiddenToken`` has put it.
+    """An ASGI application; the token is to be found where ``TokenRedaction`` has put it.
 
     It answers 200 when a delivery is recorded, one and the same 404 to everything that is no delivery, and
     503 where the database or a limit of this process is in the way, so that the sender repeats.
@@ -60,11 +60,11 @@ class CallbackApp:
         self._limits = limits = limits or Limits()
         self._reports = reports or Reports()
         self._rate = Rate(limits.per_second, limits.burst)
-        self._bodies = Places(limits.bodies)
+        self._bodies = Capacity(limits.bodies)
         self._threads = DeskThreads(limits.threads, limits.waiting, limits.desk_seconds)
         # Tasks that are tried again take no room from requests.
         self._later_threads = DeskThreads(limits.later_threads, limits.later, limits.desk_seconds)
-        self._later = LaterResumes(self._resume_later, limits.later)
+        self._later = ResumeRetries(self._resume_later, limits.later)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -89,7 +89,7 @@ class CallbackApp:
         self._accepted(token, delivery, receipt)
         return PlainTextResponse("accepted\n", headers=_HEADERS)
 
-    def _accepted(self, token: CallbackToken, delivery: Delivery, receipt: Receipt) -> None:
+    def _accepted(self, token: CallbackToken, delivery: Delivery, receipt: ReceiveResult) -> None:
         if receipt.repeated or not delivery.is_final:
             self._rate.count()
         self._reports.accepted(token, delivery, receipt)
@@ -111,12 +111,12 @@ class CallbackApp:
         self._reports.not_recorded(error, token)
         return PlainTextResponse("try again later\n", 503, _CLOSING | {"Retry-After": str(RETRY_SECONDS)})
 
-    async def _resume_later(self, token: CallbackToken) -> Receipt | None:
+    async def _resume_later(self, token: CallbackToken) -> ReceiveResult | None:
         """``None`` if it is not known what there is left to do."""
         try:
             receipt = await self._later_threads.run(partial(self._desk.resume, token, time.time()))
         except Refused:
-            return Receipt()
+            return ReceiveResult()
         except Exception as error:  # noqa: BLE001 - nobody would see it; the next attempt may do better
             self._reports.not_resumed(error, token)
             return None

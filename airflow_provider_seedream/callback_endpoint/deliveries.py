@@ -20,12 +20,12 @@ from sqlalchemy.orm import Session
 from airflow_provider_seedream.advice import at_no_cost
 from airflow_provider_seedream.apixo.status import FAILED
 from airflow_provider_seedream.callback_endpoint.resuming import Plan, candidate_of, resume_deferred
-from airflow_provider_seedream.callback_endpoint.standing import Reason, Receipt, Refused, Standing
+from airflow_provider_seedream.callback_endpoint.standing import PurchaseState, Reason, ReceiveResult, Refused
 from airflow_provider_seedream.callbacks.delivery import (
-    NOTE_XCOM_KEY,
+    DELIVERY_XCOM_KEY,
     Delivery,
-    Note,
-    note_key,
+    DeliveryRecord,
+    delivery_key,
     waiter_key,
 )
 from airflow_provider_seedream.callbacks.token import CallbackToken
@@ -35,7 +35,7 @@ from airflow_provider_seedream.urls import TaskAddress
 
 log = logging.getLogger(__name__)
 
-NOTE_LIFETIME = timedelta(days=30)
+DELIVERY_RECORD_LIFETIME = timedelta(days=30)
 """After so long, Airflow's own clean-up may delete a note."""
 
 LOCK_SECONDS = 3
@@ -65,7 +65,7 @@ def check(token: CallbackToken) -> None:
         _accept(_standing(session, token, journal, ti))
 
 
-def receive(token: CallbackToken, delivery: Delivery, now: float) -> Receipt:
+def receive(token: CallbackToken, delivery: Delivery, now: float) -> ReceiveResult:
     """Record a delivery, and resume who waits for it.
 
     These are two transactions: a task that is about to wait says so first and looks for the note then. Here
@@ -80,7 +80,7 @@ def receive(token: CallbackToken, delivery: Delivery, now: float) -> Receipt:
         standing = _standing(session, token, _journal(session, token), ti)
         _accept(standing, delivery)
         if not delivery.is_final:
-            return Receipt()
+            return ReceiveResult()
         if is_news := standing.is_news(delivery):
             _record(session, token, delivery, now)
     if is_news and standing.is_lost:
@@ -88,7 +88,7 @@ def receive(token: CallbackToken, delivery: Delivery, now: float) -> Receipt:
     return replace(resume(token, now), repeated=not is_news)
 
 
-def resume(token: CallbackToken, now: float) -> Receipt:
+def resume(token: CallbackToken, now: float) -> ReceiveResult:
     """Resume who has become ready since a delivery was recorded, each task at most once.
 
     :param now: epoch seconds.
@@ -100,14 +100,14 @@ def resume(token: CallbackToken, now: float) -> Receipt:
         standing = _standing(session, token, _journal(session, token), ti)
         _accept(standing)
         if ti is None or standing.note is None or standing.has_ended:
-            return Receipt()
+            return ReceiveResult()
         has_bought = ti.state == TaskInstanceState.SUCCESS
         waiting = session.scalars(_locked(_query_of_waiting(token))).all() if has_bought else [ti]
-        seedream_task_id = standing.bought or standing.note.seedream_task_id
+        seedream_task_id = standing.seedream_task_id or standing.note.seedream_task_id
         return _resume_ready(session, token.task, standing.note, waiting, seedream_task_id, now)
 
 
-def _accept(standing: Standing, delivery: Delivery | None = None) -> None:
+def _accept(standing: PurchaseState, delivery: Delivery | None = None) -> None:
     if reason := standing.refusal(delivery):
         raise Refused(reason)
 
@@ -129,11 +129,11 @@ def _say_how_to_finish(task: TaskAddress, delivery: Delivery) -> None:
 def _resume_ready(
     session: Session,
     task: TaskAddress,
-    note: Note,
+    note: DeliveryRecord,
     waiting: Sequence[TaskInstance],
     seedream_task_id: str,
     now: float,
-) -> Receipt:
+) -> ReceiveResult:
     """Resume whoever of those who wait is ready, and record that.
 
     :param task: that has bought, and keeps the note.
@@ -145,7 +145,7 @@ def _resume_ready(
         note = note.with_resumed(one.task_id, one.map_index)
     if plan.ready:
         _keep(session, task, note)
-    return Receipt(resumed=len(plan.ready), again_at=plan.again_at)
+    return ReceiveResult(resumed=len(plan.ready), again_at=plan.again_at)
 
 
 # --- the database ------------------------------------------------------------------------------------
@@ -213,15 +213,17 @@ def _journal(session: Session, token: CallbackToken) -> Journal:
     return journal
 
 
-def _standing(session: Session, token: CallbackToken, journal: Journal, ti: TaskInstance | None) -> Standing:
+def _standing(
+    session: Session, token: CallbackToken, journal: Journal, ti: TaskInstance | None
+) -> PurchaseState:
     """How the task stands."""
-    purchase = journal.purchase_called(token.digest)
+    purchase = journal.purchase_with_callback(token.digest)
     bought = purchase.seedream_task_id if purchase else None
-    note = Note.from_json(_read(session, token.task, note_key(token.digest)))
+    note = DeliveryRecord.from_json(_read(session, token.task, delivery_key(token.digest)))
     if ti is None:
-        return Standing(bought=bought, note=note, exists=False)
-    return Standing(
-        bought=bought,
+        return PurchaseState(seedream_task_id=bought, note=note, exists=False)
+    return PurchaseState(
+        seedream_task_id=bought,
         note=note,
         cleared=is_cleared(journal.to_json(), ti.max_tries),
         state=ti.state,
@@ -232,7 +234,7 @@ def _standing(session: Session, token: CallbackToken, journal: Journal, ti: Task
 def _record(session: Session, token: CallbackToken, delivery: Delivery, now: float) -> None:
     """Leave the note of a delivery where its task finds it, and where other tasks do."""
     task = token.task
-    note = Note(
+    note = DeliveryRecord(
         digest=token.digest,
         seedream_task_id=delivery.seedream_task_id,
         state=delivery.state,
@@ -240,7 +242,7 @@ def _record(session: Session, token: CallbackToken, delivery: Delivery, now: flo
     )
     _keep(session, task, note)
     XComModel.set(
-        NOTE_XCOM_KEY,
+        DELIVERY_XCOM_KEY,
         note.to_json(),
         dag_id=task.dag_id,
         run_id=task.run_id,
@@ -252,10 +254,10 @@ def _record(session: Session, token: CallbackToken, delivery: Delivery, now: flo
     )
 
 
-def _keep(session: Session, task: TaskAddress, note: Note) -> None:
-    expires_at = datetime.fromtimestamp(note.delivered_at, tz=UTC) + NOTE_LIFETIME
+def _keep(session: Session, task: TaskAddress, note: DeliveryRecord) -> None:
+    expires_at = datetime.fromtimestamp(note.delivered_at, tz=UTC) + DELIVERY_RECORD_LIFETIME
     value = json.dumps(note.to_json())
-    _store().set(_scope(task), note_key(note.digest), value, expires_at=expires_at, session=session)
+    _store().set(_scope(task), delivery_key(note.digest), value, expires_at=expires_at, session=session)
 
 
 def _read(session: Session, task: TaskAddress, key: str) -> Any:

@@ -84,7 +84,7 @@ class Rate:
         self._at = now
 
 
-class Places:
+class Capacity:
     """So many may do something at the same time; nobody waits for a place."""
 
     def __init__(self, most: int) -> None:
@@ -117,7 +117,7 @@ class DeskThreads:
 
     def __init__(self, threads: int, waiting: int, seconds: float) -> None:
         self._free = asyncio.Semaphore(threads)
-        self._line = Places(waiting)
+        self._line = Capacity(waiting)
         self._seconds = seconds
 
     async def run(self, work: Callable[[], T]) -> T:

@@ -16,7 +16,7 @@ from airflow_provider_seedream.callback_endpoint.limits import Busy
 from airflow_provider_seedream.metrics import count_delivery, count_refusal
 
 if TYPE_CHECKING:
-    from airflow_provider_seedream.callback_endpoint.standing import Reason, Receipt
+    from airflow_provider_seedream.callback_endpoint.standing import Reason, ReceiveResult
     from airflow_provider_seedream.callbacks.delivery import Delivery
     from airflow_provider_seedream.callbacks.token import CallbackToken
 
@@ -43,7 +43,7 @@ class Reports:
         self._quiet_until: dict[str, float] = {}
         self._traced: set[type[Exception]] = set()
 
-    def accepted(self, token: CallbackToken, delivery: Delivery, receipt: Receipt) -> None:
+    def accepted(self, token: CallbackToken, delivery: Delivery, receipt: ReceiveResult) -> None:
         """A delivery was recorded, or had been."""
         outcome = _outcome(delivery, receipt)
         count_delivery(outcome)
@@ -58,7 +58,7 @@ class Reports:
             outcome,
         )
 
-    def resumed_later(self, token: CallbackToken, receipt: Receipt) -> None:
+    def resumed_later(self, token: CallbackToken, receipt: ReceiveResult) -> None:
         """A task that was not ready for its callback was resumed."""
         log.info("The callback for %s has resumed %d task(s) now", token.task.in_words, receipt.resumed)
 
@@ -103,7 +103,7 @@ class Reports:
         log.info("%d callbacks were refused in the last %g s: %s", total, self._seconds, by_reason)
 
 
-def _outcome(delivery: Delivery, receipt: Receipt) -> str:
+def _outcome(delivery: Delivery, receipt: ReceiveResult) -> str:
     if receipt.resumed:
         return "resumed"
     if not delivery.is_final:

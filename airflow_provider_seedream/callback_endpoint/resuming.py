@@ -12,7 +12,7 @@ from airflow.triggers.base import TriggerEvent
 from airflow.utils.state import TaskInstanceState
 from sqlalchemy.orm import Session
 
-from airflow_provider_seedream.callbacks.delivery import Note, Resumption
+from airflow_provider_seedream.callbacks.delivery import DeliveryRecord, ResumeEvent
 from airflow_provider_seedream.triggers.seedream import SeedreamTaskTrigger
 
 SOON = 1.0
@@ -75,14 +75,14 @@ class Candidate:
             return None
         return self.wait.not_before
 
-    def resumption(self, delivered_at: float) -> Resumption:
+    def resumption(self, delivered_at: float) -> ResumeEvent:
         """What it is told when it is resumed.
 
         :param delivered_at: epoch seconds at which the callback came.
         """
         if self.wait is None:
-            return Resumption(delivered_at=delivered_at)
-        return Resumption(
+            return ResumeEvent(delivered_at=delivered_at)
+        return ResumeEvent(
             delivered_at=delivered_at,
             deadline=self.wait.deadline,
             seedream_task_ids=tuple(sorted(self.wait.seedream_task_ids)),
@@ -97,7 +97,9 @@ class Plan:
     again_at: float | None
 
     @classmethod
-    def of(cls, candidates: Iterable[Candidate], note: Note, seedream_task_id: str, now: float) -> Self:
+    def of(
+        cls, candidates: Iterable[Candidate], note: DeliveryRecord, seedream_task_id: str, now: float
+    ) -> Self:
         """Each candidate once, whatever is delivered again.
 
         :param note: of the delivery.
@@ -123,7 +125,7 @@ def _wait_of(ti: TaskInstance) -> Wait | None:
         return None
 
 
-def resume_deferred(session: Session, ti: TaskInstance, resumption: Resumption) -> None:
+def resume_deferred(session: Session, ti: TaskInstance, resumption: ResumeEvent) -> None:
     """Let a worker take up a deferred task instance, as Airflow's own human-in-the-loop route does.
 
     The caller holds the lock of its row and has seen it deferred since, and commits. Where Airflow cannot

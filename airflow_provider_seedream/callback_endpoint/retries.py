@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from airflow_provider_seedream.callback_endpoint.standing import Receipt
+    from airflow_provider_seedream.callback_endpoint.standing import ReceiveResult
     from airflow_provider_seedream.callbacks.token import CallbackToken
 
 _PAUSES = (0.05, 0.45, 1.0, 1.5, 2.0, *[5.0] * 11)
@@ -21,14 +21,14 @@ _FURTHEST = 3600.0
 """Seconds that an attempt is waited for at most: the time comes from what a task has stored."""
 
 
-class LaterResumes:
+class ResumeRetries:
     """Deliveries that wait in the memory of this process.
 
     :param resume: resumes whoever has become ready; its errors end nothing.
     :param most: deliveries that wait at the same time; more are left to polling.
     """
 
-    def __init__(self, resume: Callable[[CallbackToken], Awaitable[Receipt | None]], most: int) -> None:
+    def __init__(self, resume: Callable[[CallbackToken], Awaitable[ReceiveResult | None]], most: int) -> None:
         self._resume = resume
         self._most = most
         self._waiting: dict[str, asyncio.Task[None]] = {}

@@ -9,7 +9,7 @@ from airflow.utils.state import State, TaskInstanceState
 
 from airflow_provider_seedream.callbacks.delivery import (
     Delivery,
-    Note,
+    DeliveryRecord,
 )
 
 _FAILED = State.finished - {TaskInstanceState.SUCCESS}
@@ -41,7 +41,7 @@ class Refused(Exception):  # noqa: N818 - an answer, not an error
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class ReceiveResult:
     """What came of a callback.
 
     :param resumed: number of task instances that were resumed just now.
@@ -56,10 +56,10 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class PurchaseState:
     """How the task that has bought stands.
 
-    :param bought: taskId of the API; ``None`` while the answer to the submission is not recorded.
+    :param seedream_task_id: taskId of the API; ``None`` while the answer to the submission is not recorded.
     :param exists: whether Airflow still has the task instance.
     :param cleared: whether a user has cleared it since it bought.
     :param state: of the task instance.
@@ -67,12 +67,12 @@ class Standing:
     :param note: of the delivery that counts, if there was one.
     """
 
-    bought: str | None
+    seedream_task_id: str | None
     exists: bool = True
     cleared: bool = False
     state: str | None = None
     run_is_over: bool = False
-    note: Note | None = None
+    note: DeliveryRecord | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -88,7 +88,7 @@ class Standing:
     @property
     def is_lost(self) -> bool:
         """Whether it has ended without knowing what it has bought, so that nobody but a callback says it."""
-        return self.bought is None and self.has_ended and not self.is_forgotten
+        return self.seedream_task_id is None and self.has_ended and not self.is_forgotten
 
     def refusal(self, delivery: Delivery | None = None) -> Reason | None:
         """Why a delivery does not count; ``None`` if it does.
@@ -99,7 +99,7 @@ class Standing:
         """
         if self.has_ended and not self.is_lost and self.note is None:
             return Reason.ENDED
-        if delivery and self.bought and delivery.seedream_task_id != self.bought:
+        if delivery and self.seedream_task_id and delivery.seedream_task_id != self.seedream_task_id:
             return Reason.OTHER_TASK
         return None
 

@@ -16,7 +16,7 @@ from anybody."""
 _HIDDEN = "***"
 
 
-class HiddenToken:
+class TokenRedaction:
     """An ASGI wrapper; it must lie around all else that is mounted at ``CALLBACK_PATH``.
 
     Access logs, Airflow's own and uvicorn's, read the path after the application has answered, from the

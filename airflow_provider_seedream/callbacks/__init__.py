@@ -1,1 +1,1 @@
-"""Delivery by callback: the address that a worker makes, the note of a delivery, what tasks make of it."""
+"""The values that workers and the api-server share about callbacks: token, address, delivery."""

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from airflow_provider_seedream.apixo.status import FAILED, MAX_TASK_ID, SUCCESS, read_state
 
-NOTE_XCOM_KEY = "seedream_callback"
+DELIVERY_XCOM_KEY = "seedream_callback"
 """XCom key, on the task that has bought, of its newest note: what a sensor of another task can read."""
 
 
@@ -48,7 +48,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
+class DeliveryRecord:
     """A delivery that was recorded for a purchase, in the task state store and in XCom.
 
     :param digest: of the token's nonce.
@@ -96,18 +96,18 @@ class Note:
             return None
 
 
-def note_key(digest: str) -> str:
-    """Where the api-server leaves a :class:`Note`: in the task state store of the task that has bought."""
+def delivery_key(digest: str) -> str:
+    """Name the :class:`DeliveryRecord` in the task state store of the task that has bought."""
     return f"seedream_callback_{digest}"
 
 
 def waiter_key(digest: str) -> str:
-    """Where a sensor says that it waits for another task's purchase: in its own task state store."""
+    """Name, in a sensor's own task state store, that it waits for another task's purchase."""
     return f"seedream_waits_for_{digest}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resumption:
+class ResumeEvent:
     """What the api-server tells a task that it resumes, in place of a trigger's event.
 
     :param delivered_at: epoch seconds at which the callback arrived.

@@ -1,1 +1,1 @@
-"""The gallery in Airflow's web interface, an Airflow plugin."""
+"""The pages with the images in Airflow's web interface; only ``plugins`` enters it, in the api-server."""

@@ -9,53 +9,53 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 
 from airflow_provider_seedream.apixo.account import DEFAULT_BASE_URL, Account
-from airflow_provider_seedream.apixo.answers import Fault, Reply, read_balance, read_envelope
+from airflow_provider_seedream.apixo.answers import NoAnswer, Reply, read_balance, read_envelope
 from airflow_provider_seedream.apixo.client import ApixoClient
-from airflow_provider_seedream.apixo.exchange import BALANCE, Steps
+from airflow_provider_seedream.apixo.exchange import BALANCE, Exchange
 from airflow_provider_seedream.errors import Kind
 
 PATIENCE = 12.0
 """Seconds until the person gets an answer, whatever the network does."""
 
-Finding = tuple[bool, str]
+TestResult = tuple[bool, str]
 """Whether the connection works, and what a person should know about it."""
 
 
-def probe(account: Account, *, patience: float = PATIENCE) -> Finding:
+def probe(account: Account, *, patience: float = PATIENCE) -> TestResult:
     """Read the balance of an account, which costs nothing.
 
     :param patience: seconds; the lookup of a name and the attempts at each address of a host can take far
         longer, so they go on in a thread that nobody waits for.
     """
-    answers: SimpleQueue[Reply | Fault] = SimpleQueue()
+    answers: SimpleQueue[Reply | NoAnswer] = SimpleQueue()
     hasty = replace(account, request_timeout=min(account.request_timeout, patience))
     Thread(target=_ask, args=(hasty, answers), name="seedream-probe", daemon=True).start()
     try:
         answer = answers.get(timeout=patience)
     except Empty:
-        answer = Fault(delivered=False, detail=f"no answer within {patience:g} s")
+        answer = NoAnswer(delivered=False, detail=f"no answer within {patience:g} s")
     return judge(answer, account.base_url, time.time())
 
 
-def _ask(account: Account, answers: SimpleQueue[Reply | Fault]) -> None:
+def _ask(account: Account, answers: SimpleQueue[Reply | NoAnswer]) -> None:
     try:
         with ApixoClient(account) as client:
             answers.put(client.run(_one_request()))
     except Exception as error:  # noqa: BLE001 - such as a proxy or certificate setting that makes no sense
-        answers.put(Fault(delivered=False, detail=f"{type(error).__name__}: {error}"))
+        answers.put(NoAnswer(delivered=False, detail=f"{type(error).__name__}: {error}"))
 
 
-def _one_request() -> Steps[Reply | Fault]:
+def _one_request() -> Exchange[Reply | NoAnswer]:
     answer = yield BALANCE
-    return answer or Fault(delivered=False, detail="nothing was sent")
+    return answer or NoAnswer(delivered=False, detail="nothing was sent")
 
 
-def judge(answer: Reply | Fault, base_url: str, now: float) -> Finding:
+def judge(answer: Reply | NoAnswer, base_url: str, now: float) -> TestResult:
     """What an answer, or none, says about a connection.
 
     :param now: epoch seconds.
     """
-    if isinstance(answer, Fault):
+    if isinstance(answer, NoAnswer):
         remedy = "Check the base URL, and the way from this machine to it (DNS, firewall, proxy)."
         return False, f"{base_url} cannot be reached: {answer.detail}. {remedy}"
     balance = read_balance(answer, now)

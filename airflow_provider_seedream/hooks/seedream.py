@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import BaseHook
 from airflow_provider_seedream.apixo import exchange
 from airflow_provider_seedream.apixo.account import Account
 from airflow_provider_seedream.apixo.client import ApixoClient, AsyncApixoClient
-from airflow_provider_seedream.apixo.exchange import Luck, Steps
+from airflow_provider_seedream.apixo.exchange import Exchange, Timing
 from airflow_provider_seedream.apixo.model import DEFAULT_GENERATION_TIMEOUT, DEFAULT_MODEL, MODELS, Pace
 from airflow_provider_seedream.apixo.request import GenerateRequest, check_holds_no_key, check_reachable
 from airflow_provider_seedream.apixo.status import TaskStatus
@@ -26,7 +26,7 @@ from airflow_provider_seedream.hooks.connection_form import (
     form_behaviour,
     form_widgets,
 )
-from airflow_provider_seedream.hooks.shared_client import looking_client
+from airflow_provider_seedream.hooks.shared_client import shared_poll_client
 
 T = TypeVar("T")
 
@@ -51,7 +51,7 @@ class SeedreamHook(BaseHook):
     def __init__(self, seedream_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seedream_conn_id = seedream_conn_id
-        self._luck = Luck()
+        self._timing = Timing()
         self._known_account: Account | None = None
 
     @property
@@ -111,28 +111,28 @@ class SeedreamHook(BaseHook):
     def get_status(self, seedream_task_id: str, model: str = DEFAULT_MODEL) -> TaskStatus:
         """Read a task's status.
 
-        :raises LookFailedError: it could not be read.
+        :raises PollFailedError: it could not be read.
         """
         return self._run(self._status(seedream_task_id, model))
 
     async def get_status_async(self, seedream_task_id: str, model: str = DEFAULT_MODEL) -> TaskStatus:
         """As :meth:`get_status`, on an event loop."""
-        return await self._look_async(self._status(seedream_task_id, model))
+        return await self._poll_async(self._status(seedream_task_id, model))
 
     def get_balance(self) -> Decimal:
         """The key's balance in USD; free of charge.
 
         :raises NotChargedError: it could not be read.
         """
-        return self._run(exchange.balance(luck=self._luck, report=self.log.info))
+        return self._run(exchange.balance(timing=self._timing, report=self.log.info))
 
-    def glance_at_balance(self) -> Decimal | None:
+    def try_balance(self) -> Decimal | None:
         """The key's balance in USD, asked for once; ``None`` where it cannot be read."""
-        return self._run(exchange.glance_at_balance(luck=self._luck))
+        return self._run(exchange.try_balance(timing=self._timing))
 
     async def get_balance_async(self) -> Decimal:
         """As :meth:`get_balance`, on an event loop."""
-        return await self._look_async(exchange.balance(luck=self._luck, report=self.log.info))
+        return await self._poll_async(exchange.balance(timing=self._timing, report=self.log.info))
 
     def wait(
         self,
@@ -150,7 +150,7 @@ class SeedreamHook(BaseHook):
         :returns: the status of a task that delivered at least one image.
         :raises TaskFailedError: the API reports a failure.
         :raises DeadlineError: the timeout passed first.
-        :raises LookFailedError: the status could not be read.
+        :raises PollFailedError: the status could not be read.
         """
         watch = self._watch_for(seedream_task_id, model, resolution, created_at, timeout)
         self.watch([watch], model)
@@ -193,49 +193,49 @@ class SeedreamHook(BaseHook):
             pace,
             created_at=created_at,
             deadline=deadline,
-            now=self._luck.now(),
-            uniform=self._luck.uniform,
+            now=self._timing.now(),
+            uniform=self._timing.uniform,
         )
 
     def watch(self, watches: list[Watch], model: str) -> None:
         """Look at tasks until every watch has its outcome, blocking the calling thread."""
-        self._run(exchange.watch(watches, model, luck=self._luck, report=self.log.info))
+        self._run(exchange.watch(watches, model, timing=self._timing, report=self.log.info))
 
     async def watch_async(
         self, watches: list[Watch], model: str, report: Callable[[str], None] | None = None
     ) -> None:
         """As :meth:`watch`, on an event loop."""
-        await self._look_async(
-            exchange.watch(watches, model, luck=self._luck, report=report or self.log.info)
+        await self._poll_async(
+            exchange.watch(watches, model, timing=self._timing, report=report or self.log.info)
         )
 
-    def look(self, watch: Watch, model: str) -> None:
+    def poll(self, watch: Watch, model: str) -> None:
         """Look once and tell the watch."""
-        self._run(exchange.look(watch, model, luck=self._luck, report=self.log.info))
+        self._run(exchange.poll(watch, model, timing=self._timing, report=self.log.info))
 
     # --- plumbing ------------------------------------------------------------------------------------
 
-    def _submission(self, request: GenerateRequest, balance: Decimal | None, glance: bool) -> Steps[str]:
+    def _submission(self, request: GenerateRequest, balance: Decimal | None, glance: bool) -> Exchange[str]:
         return exchange.submit_audited(
-            request, before=balance, glance=glance, luck=self._luck, report=self.log.warning
+            request, before=balance, glance=glance, timing=self._timing, report=self.log.warning
         )
 
-    def _status(self, task_id: str, model: str) -> Steps[TaskStatus]:
-        return exchange.status(task_id, model, luck=self._luck, report=self.log.info)
+    def _status(self, task_id: str, model: str) -> Exchange[TaskStatus]:
+        return exchange.status(task_id, model, timing=self._timing, report=self.log.info)
 
     def _watch_for(
         self, task_id: str, model: str, resolution: str, created_at: float | None, timeout: float
     ) -> Watch:
         pace = MODELS[model].resolutions[resolution].pace
-        deadline = self._luck.now() + timeout
+        deadline = self._timing.now() + timeout
         return self.start_watch(task_id, pace, created_at=created_at, deadline=deadline)
 
-    def _run(self, steps: Steps[T]) -> T:
+    def _run(self, steps: Exchange[T]) -> T:
         with ApixoClient(self.account) as client:
             return client.run(steps)
 
-    async def _look_async(self, steps: Steps[T]) -> T:
-        async with looking_client(await self.account_async()) as client:
+    async def _poll_async(self, steps: Exchange[T]) -> T:
+        async with shared_poll_client(await self.account_async()) as client:
             return await client.run(steps)
 
 

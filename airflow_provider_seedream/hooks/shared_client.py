@@ -29,7 +29,7 @@ _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Account, _Shared]] =
 
 
 @asynccontextmanager
-async def looking_client(account: Account) -> AsyncIterator[AsyncApixoClient]:
+async def shared_poll_client(account: Account) -> AsyncIterator[AsyncApixoClient]:
     """A client for requests that buy nothing, shared with all others of this account and event loop.
 
     It is closed when its last user leaves.

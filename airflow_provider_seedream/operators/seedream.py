@@ -169,10 +169,10 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
     def _buying(self, context: Context) -> Iterator[Purchases]:
         """What this task buys; within, every failure ends with what is charged and what a retry does."""
         from airflow_provider_seedream.purchases.purchases import Purchases
-        from airflow_provider_seedream.worker.failures import spending_explained
+        from airflow_provider_seedream.worker.failures import advising_on_charges
 
         purchases = self._purchases = Purchases(self.hook, context, self._terms())
-        with spending_explained(purchases):
+        with advising_on_charges(purchases):
             yield purchases
 
     def _terms(self) -> Terms:
@@ -210,7 +210,7 @@ class SeedreamSubmitOperator(SeedreamRequestOperator):
             request = self._request()
             if not purchases.find_again(request):
                 purchases.buy(request)
-            return purchases.bought[0].seedream_task_id
+            return purchases.submissions[0].seedream_task_id
 
 
 class _SavesImages(UsesSeedreamHook):
@@ -307,9 +307,9 @@ class SeedreamDownloadOperator(_SavesImages, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Fetch, verify and place the images, then the manifest."""
-        from airflow_provider_seedream.worker.failures import failures_explained
+        from airflow_provider_seedream.worker.failures import advising
 
-        with failures_explained(self.log, "fetches what is missing, at no cost"):
+        with advising(self.log, "fetches what is missing, at no cost"):
             source = self._source(context)
             known = bool(source.get("fingerprint"))
             target = self._open_target(len(source["urls"]), has_fingerprint=known)
@@ -318,7 +318,7 @@ class SeedreamDownloadOperator(_SavesImages, BaseOperator):
     def _source(self, context: Context) -> Mapping[str, Any]:
         """The result record to save."""
         if self.seedream_task_id is not None:
-            return self._look_up(context)
+            return self._poll_finished(context)
         if self.urls is not None:
             urls = url_list(value_from_text(self.urls) if isinstance(self.urls, str) else self.urls, "urls")
             return {"seedream_task_id": urls_id(urls), "urls": urls, "delivered": len(urls)}
@@ -330,7 +330,7 @@ class SeedreamDownloadOperator(_SavesImages, BaseOperator):
             )
         return {**result, "urls": url_list(result.get("urls"), "result['urls']")}
 
-    def _look_up(self, context: Context) -> dict[str, Any]:
+    def _poll_finished(self, context: Context) -> dict[str, Any]:
         """The result of a task that must have finished."""
         from airflow_provider_seedream.worker import submissions
 
@@ -460,11 +460,11 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
             already_bought = purchases.find_again(request)
             target = self._open_target(request.max_images) if self._saves else None
             if not already_bought:
-                if target and (saved := self._look_at(target, purchases.as_sent(request), context)):
+                if target and (saved := self._find_existing(target, purchases.as_sent(request), context)):
                     return saved
                 purchases.buy(request)
             if not self.wait_for_completion:
-                return purchases.bought[0].to_json()
+                return purchases.submissions[0].to_json()
             return self._proceed(context, purchases)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -474,7 +474,7 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
 
         with self._buying(context) as purchases:
             purchases.resume(event)
-            resumption = waiting.read_resumption(event, self.log)
+            resumption = waiting.read_resume_event(event, self.log)
             return self._proceed(context, purchases, deadline=resumption.deadline if resumption else None)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -488,8 +488,8 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
             purchases.resume()
             purchases.verdicts = waiting.wait(
                 self.hook,
-                purchases.bought,
-                waiting.paced(purchases.bought[-1], self.first_poll, self.poll_interval),
+                purchases.submissions,
+                waiting.paced(purchases.submissions[-1], self.first_poll, self.poll_interval),
                 deadline=waiting.rest_of_wait(context, self, self.generation_timeout),
             )
             return self._proceed(context, purchases)
@@ -509,7 +509,7 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
         """
         from airflow_provider_seedream.metrics import count
 
-        hinted = purchases.look_at_delivered()
+        hinted = purchases.poll_delivered()
         if purchases.pending:
             purchases.verdicts |= self._wait(context, purchases, deadline, hinted=hinted)
         result = purchases.result()
@@ -523,7 +523,7 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
             self.log.info("URLs: %s", result["urls"])
             where = result.get("manifest")
             raise TooFewImagesError(result["delivered"], self.min_images, where, purchases.refusal)
-        count(result, looks=purchases.looks)
+        count(result, polls=purchases.polls)
         return result
 
     def _tops_up(self, context: Context, purchases: Purchases) -> bool:
@@ -532,11 +532,11 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
 
         if self.on_partial != "top_up":
             return False
-        pace = waiting.paced(purchases.bought[-1], self.first_poll, self.poll_interval)
+        pace = waiting.paced(purchases.submissions[-1], self.first_poll, self.poll_interval)
         left = waiting.wait_until(context, self, self.generation_timeout) - time.time()
-        if left <= pace.first_look:
+        if left <= pace.first_poll:
             self.log.warning("%.0f s are left, which is too little for a top-up.", max(0.0, left))
-        return left > pace.first_look
+        return left > pace.first_poll
 
     def _wait(
         self, context: Context, purchases: Purchases, deadline: float | None, *, hinted: bool
@@ -546,21 +546,25 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
         purchases.keep_record()
         if deadline is None:
             deadline = waiting.wait_until(context, self, self.generation_timeout)
-        called = purchases.are_called_back
-        pace = waiting.paced(purchases.bought[-1], self.first_poll, self.poll_interval, called=called)
+        awaits_callback = purchases.await_callback
+        pace = waiting.paced(
+            purchases.submissions[-1], self.first_poll, self.poll_interval, awaits_callback=awaits_callback
+        )
         if self.deferrable:
             waiting.defer_until_finished(
                 self,
-                purchases.bought,
+                purchases.submissions,
                 pace,
                 deadline=deadline,
                 conn_id=self.seedream_conn_id,
-                next_look=time.time() + pace.interval_high if hinted else None,
-                called=called,
+                next_poll=time.time() + pace.interval_high if hinted else None,
+                awaits_callback=awaits_callback,
             )
-        return waiting.wait(self.hook, purchases.bought, pace, deadline=deadline)
+        return waiting.wait(self.hook, purchases.submissions, pace, deadline=deadline)
 
-    def _look_at(self, target: Target, request: GenerateRequest, context: Context) -> dict[str, Any] | None:
+    def _find_existing(
+        self, target: Target, request: GenerateRequest, context: Context
+    ) -> dict[str, Any] | None:
         """The result that lies at the target already, where ``if_exists`` asks for it."""
         from airflow_provider_seedream.worker.saving import check_unoccupied, find_saved
 

@@ -21,7 +21,7 @@ MAX_BYTES = 64 * 1024
 _PATH = "/api/v2/connections/test"
 
 
-class PortlessConnectionTests:
+class ConnectionTestFix:
     """Says "none" where the button means it, in tests of this provider's connections; an ASGI middleware."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -8,8 +8,8 @@ from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import AirflowPlugin
 from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
-from airflow_provider_seedream.callback_endpoint.token_redaction import HiddenToken
-from airflow_provider_seedream.plugins.connection_test_fix import AFFECTED_VERSIONS, PortlessConnectionTests
+from airflow_provider_seedream.callback_endpoint.token_redaction import TokenRedaction
+from airflow_provider_seedream.plugins.connection_test_fix import AFFECTED_VERSIONS, ConnectionTestFix
 from airflow_provider_seedream.plugins.lazy_app import LazyApp
 from airflow_provider_seedream.urls import (
     BROWSE_TAB,
@@ -46,7 +46,7 @@ def callback_app() -> ASGIApp:
 
         return create_app()
 
-    return HiddenToken(LazyApp("The endpoint of Seedream callbacks", load))
+    return TokenRedaction(LazyApp("The endpoint of Seedream callbacks", load))
 
 
 class BarePath:
@@ -107,7 +107,7 @@ class SeedreamPlugin(AirflowPlugin):
     # Lists, and not class variables to a type checker, since that is how Airflow declares them.
     fastapi_apps = mounted_apps(has_state_store=AIRFLOW_V_3_3_PLUS)
     fastapi_root_middlewares = (
-        [{"name": "Seedream connection tests", "middleware": PortlessConnectionTests}]
+        [{"name": "Seedream connection tests", "middleware": ConnectionTestFix}]
         if airflow_version in AFFECTED_VERSIONS
         else []
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 UNKNOWN_GRACE_SECONDS = 60.0
 """A task that was accepted less than this ago may be unknown to the API for a moment."""
 
-UNKNOWN_LOOKS = 3
+UNKNOWN_POLLS = 3
 """How often APIXO must say that it does not know a task before that is believed, and paid for."""
 
 UNKNOWN_PAUSE = 2.0

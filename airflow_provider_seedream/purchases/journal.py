@@ -28,14 +28,14 @@ class Intent:
     :param at: epoch seconds.
     :param charge: USD that APIXO charges if it accepts.
     :param balance: USD on the key just before, where it could be read.
-    :param callback: digest of the nonce in the callback address that it carries, where Airflow is called.
+    :param callback_digest: of the nonce in the callback address that it carries, where Airflow is called.
     """
 
     fingerprint: str
     at: float
     charge: Decimal
     balance: Decimal | None = None
-    callback: str | None = None
+    callback_digest: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; money as text, which keeps every digit."""
@@ -45,7 +45,7 @@ class Intent:
             "at": self.at,
             "charge_usd": str(self.charge),
             "balance_usd": balance,
-            "callback": self.callback,
+            "callback_digest": self.callback_digest,
         }
 
     @classmethod
@@ -57,11 +57,11 @@ class Intent:
             at=float(value["at"]),
             charge=Decimal(value["charge_usd"]),
             balance=None if balance is None else Decimal(balance),
-            callback=value.get("callback"),
+            callback_digest=value.get("callback_digest"),
         )
 
 
-class NextStep(Enum):
+class NextAction(Enum):
     """What a try does first."""
 
     BUY = "buy"
@@ -95,7 +95,7 @@ class Journal:
         """Before a submission is sent."""
         return replace(self, intent=intent)
 
-    def bought(self, submission: Submission) -> Journal:
+    def record(self, submission: Submission) -> Journal:
         """After APIXO accepted what was intended."""
         # The content of a top-up is that of the request; it is kept once.
         record = replace(submission, request=None) if self.purchases else submission
@@ -137,12 +137,14 @@ class Journal:
     def awaits_callback(self, digest: str) -> bool:
         """Whether a submission of this journal carries an address with this digest; each is compared in
         constant time."""
-        expected = [one.callback for one in (self.intent, *self.purchases) if one and one.callback]
+        expected = [
+            one.callback_digest for one in (self.intent, *self.purchases) if one and one.callback_digest
+        ]
         return any(compare_digest(digest, one) for one in expected)
 
-    def purchase_called(self, digest: str) -> Submission | None:
+    def purchase_with_callback(self, digest: str) -> Submission | None:
         """The accepted submission whose address has this digest; ``None`` while it is not recorded."""
-        return next((one for one in self.purchases if one.callback == digest), None)
+        return next((one for one in self.purchases if one.callback_digest == digest), None)
 
     @property
     def summary(self) -> str:
@@ -151,16 +153,16 @@ class Journal:
         lost = f"; {self.intent.charge} USD for a submission without an answer" if self.intent else ""
         return f"{ids}{lost}"
 
-    def next_step(self, fingerprint: str) -> NextStep:
+    def next_action(self, fingerprint: str) -> NextAction:
         """What a try that is about this request does first.
 
         An open intent of a top-up does not keep the try from carrying on with what was bought before.
         """
         if self.fingerprint not in (fingerprint, UNKNOWN_REQUEST):
-            return NextStep.BUY
+            return NextAction.BUY
         if self.purchases:
-            return NextStep.CARRY_ON
-        return NextStep.AMBIGUOUS if self.intent else NextStep.BUY
+            return NextAction.CARRY_ON
+        return NextAction.AMBIGUOUS if self.intent else NextAction.BUY
 
     # --- as JSON -------------------------------------------------------------------------------------
 

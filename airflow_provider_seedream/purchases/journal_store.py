@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_provider_seedream.callbacks.delivery import Note, note_key
+from airflow_provider_seedream.callbacks.delivery import DeliveryRecord, delivery_key
 from airflow_provider_seedream.errors import RecordError
 from airflow_provider_seedream.purchases.journal import Journal, is_cleared
 
@@ -74,10 +74,10 @@ class JournalStore:
             return None
         return self._read(record)
 
-    def note(self, digest: str) -> Note | None:
+    def note(self, digest: str) -> DeliveryRecord | None:
         """What the api-server has recorded of the callback for a purchase, if it has, and it can be read."""
         try:
-            return Note.from_json(self._backend.get(note_key(digest)))
+            return DeliveryRecord.from_json(self._backend.get(delivery_key(digest)))
         except Exception as error:  # noqa: BLE001 - a note only makes things quicker
             self._log.warning("Airflow does not tell whether a callback has come: %s", _words(error))
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_seedream.errors import LookFailedError
+from airflow_provider_seedream.errors import PollFailedError
 
 if TYPE_CHECKING:
     from airflow_provider_seedream.hooks.seedream import SeedreamHook
@@ -25,21 +25,21 @@ def may_still_come(intent: Intent | None, now: float) -> bool:
     :param intent: the submission.
     :param now: epoch seconds.
     """
-    return intent is not None and intent.callback is not None and now < intent.at + CALLBACK_SECONDS
+    return intent is not None and intent.callback_digest is not None and now < intent.at + CALLBACK_SECONDS
 
 
 def task_named(intent: Intent | None, store: JournalStore, hook: SeedreamHook, model: str) -> str | None:
     """The taskId that a callback has named for a lost answer, if APIXO confirms that the task is ours.
 
     :param intent: the submission.
-    :raises LookFailedError: APIXO cannot be asked at the moment.
+    :raises PollFailedError: APIXO cannot be asked at the moment.
     """
-    note = store.note(intent.callback) if intent and intent.callback else None
+    note = store.note(intent.callback_digest) if intent and intent.callback_digest else None
     if intent is None or note is None:
         return None
     try:
         status = hook.get_status(note.seedream_task_id, model)
-    except LookFailedError as error:
+    except PollFailedError as error:
         if error.retryable:
             raise
         hook.log.warning("A callback named task %r: %s", note.seedream_task_id, error)

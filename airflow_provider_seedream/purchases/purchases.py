@@ -15,15 +15,15 @@ from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.apixo.rules import CALLBACK
 from airflow_provider_seedream.apixo.verdict import Verdict, task_failed
 from airflow_provider_seedream.callbacks.address import calling_airflow
-from airflow_provider_seedream.callbacks.delivery import Resumption
+from airflow_provider_seedream.callbacks.delivery import ResumeEvent
 from airflow_provider_seedream.errors import (
     AmbiguousSubmitError,
     BalanceError,
     BudgetError,
     ConnectionConfigError,
     InterruptedJobError,
-    LookFailedError,
     NotChargedError,
+    PollFailedError,
     RecordError,
     SeedreamError,
     TaskFailedError,
@@ -31,8 +31,8 @@ from airflow_provider_seedream.errors import (
 from airflow_provider_seedream.hooks.seedream import check_sendable
 from airflow_provider_seedream.links.seedream import offer_gallery
 from airflow_provider_seedream.purchases import lost_answer
-from airflow_provider_seedream.purchases.earlier_tries import UNKNOWN_LOOKS, UNKNOWN_PAUSE, _Fate, _is_unknown
-from airflow_provider_seedream.purchases.journal import UNKNOWN_REQUEST, Intent, Journal, NextStep
+from airflow_provider_seedream.purchases.earlier_tries import UNKNOWN_PAUSE, UNKNOWN_POLLS, _Fate, _is_unknown
+from airflow_provider_seedream.purchases.journal import UNKNOWN_REQUEST, Intent, Journal, NextAction
 from airflow_provider_seedream.purchases.journal_store import JournalStore
 from airflow_provider_seedream.purchases.terms import Terms
 from airflow_provider_seedream.urls import TaskAddress
@@ -75,7 +75,7 @@ class Purchases:
         self.refusal: SeedreamError | None = None
 
     @property
-    def bought(self) -> tuple[Submission, ...]:
+    def submissions(self) -> tuple[Submission, ...]:
         """What APIXO has accepted."""
         return self._journal.purchases
 
@@ -118,11 +118,11 @@ class Purchases:
         """
         self.resumed = True
         named, self.verdicts = Verdict.read_event(event)
-        if resumption := Resumption.from_event(event):
+        if resumption := ResumeEvent.from_event(event):
             named += resumption.seedream_task_ids
         journal, problem = self._recorded_journal()
         self._journal = journal.with_purchases([*self._pushed(), *self._foreign(named, journal)])
-        if not self.bought:
+        if not self.submissions:
             raise problem or InterruptedJobError("what this try has bought is in its log only")
         if problem is None and self._journal is not journal:
             self._recorded = self._store.save_if_possible(self._journal)
@@ -137,13 +137,13 @@ class Purchases:
         """
         # The connection's routing may change between tries; what was bought stays bought.
         fingerprint = request.fingerprint
-        step = self._journal.next_step(fingerprint)
-        if step is NextStep.AMBIGUOUS:
+        step = self._journal.next_action(fingerprint)
+        if step is NextAction.AMBIGUOUS:
             self._wait_for_the_answer(request)
-            step = self._journal.next_step(fingerprint)
-        if step is NextStep.CARRY_ON:
+            step = self._journal.next_action(fingerprint)
+        if step is NextAction.CARRY_ON:
             return self._find_alive(request)
-        if step is NextStep.AMBIGUOUS:
+        if step is NextAction.AMBIGUOUS:
             self._settle_intent()
         elif self._journal.fingerprint != fingerprint:
             self._turn_to(fingerprint)
@@ -175,8 +175,8 @@ class Purchases:
 
         :param missing: number of images.
         """
-        main, last = self.bought[0], self.verdicts[self.bought[-1].seedream_task_id]
-        if len(self.bought) > MAX_TOP_UPS or not (last.status and last.status.succeeded):
+        main, last = self.submissions[0], self.verdicts[self.submissions[-1].seedream_task_id]
+        if len(self.submissions) > MAX_TOP_UPS or not (last.status and last.status.succeeded):
             return False
         if main.request is None:
             self._hook.log.warning("What was asked for is not known (any more), so it is not topped up.")
@@ -229,7 +229,11 @@ class Purchases:
             charge,
         )
         intent = Intent(
-            fingerprint=request.fingerprint, at=time.time(), charge=charge, balance=balance, callback=digest
+            fingerprint=request.fingerprint,
+            at=time.time(),
+            charge=charge,
+            balance=balance,
+            callback_digest=digest,
         )
         journal = self._journal.intending(intent)
         self._store.save(journal)
@@ -258,13 +262,13 @@ class Purchases:
         intent = self._journal.intent
         submission = replace(
             Submission.of(request, task_id, price_per_image=price, now=time.time()),
-            callback=intent.callback if intent else None,
+            callback_digest=intent.callback_digest if intent else None,
         )
         # Logged first: if the record cannot be kept, the log still has the taskId.
         self._hook.log.info("APIXO accepted task %s and pre-charged %s USD.", task_id, submission.charged)
-        self._journal = self._journal.bought(submission)
+        self._journal = self._journal.record(submission)
         self._recorded = self._store.save_if_possible(self._journal)
-        if len(self.bought) == 1:
+        if len(self.submissions) == 1:
             self._push(submission)
 
     def _push(self, submission: Submission) -> None:
@@ -273,7 +277,7 @@ class Purchases:
 
     def _check_budget(self, charge: Decimal) -> None:
         limit = self._terms.limit
-        known = sum((self._cost(one) for one in self.bought), Decimal(0))
+        known = sum((self._cost(one) for one in self.submissions), Decimal(0))
         spent = self._journal.lost + self._journal.spent + known
         if limit is not None and spent + charge > limit:
             raise BudgetError(spent + charge, limit, spent)
@@ -287,7 +291,7 @@ class Purchases:
 
     def _balance_before(self, charge: Decimal) -> Decimal | None:
         if not self._terms.check_balance:
-            return self._hook.glance_at_balance()
+            return self._hook.try_balance()
         balance = self._hook.get_balance()
         if balance < charge:
             raise BalanceError(charge, balance)
@@ -318,7 +322,7 @@ class Purchases:
     def _learn_from_callback(self, request: GenerateRequest) -> bool:
         """Whether a callback has told a lost answer; it is recorded then.
 
-        :raises LookFailedError: APIXO cannot be asked at the moment.
+        :raises PollFailedError: APIXO cannot be asked at the moment.
         """
         task_id = self._named_by_callback(request.model)
         if task_id is not None:
@@ -336,7 +340,7 @@ class Purchases:
         error = AmbiguousSubmitError(
             f"an earlier try ended between sending it and recording the answer; {intent.charge} USD at most",
             intent.balance,
-            self._hook.glance_at_balance(),
+            self._hook.try_balance(),
         )
         if self._terms.on_ambiguous_submit == "fail":
             raise self._with_hope(error)
@@ -356,7 +360,7 @@ class Purchases:
 
     def _turn_to(self, fingerprint: str) -> None:
         """Begin anew for another request than that of the record, if there is a record."""
-        if self.bought or self._journal.intent:
+        if self.submissions or self._journal.intent:
             self._hook.log.warning(
                 "An earlier try was about another request, so this one is bought. Bought before: %s.",
                 self._journal.summary,
@@ -367,20 +371,20 @@ class Purchases:
     def _spent_on_others(self) -> Decimal:
         """USD that purchases for another request cost; looked up where there is a limit to keep."""
         if self._terms.has_budget:
-            for one in self.bought:
+            for one in self.submissions:
                 with suppress(SeedreamError):
                     self._remember(self._hook.get_status(one.seedream_task_id, one.model))
-        return sum((self._cost(one) for one in self.bought), Decimal(0))
+        return sum((self._cost(one) for one in self.submissions), Decimal(0))
 
     def _find_alive(self, request: GenerateRequest) -> bool:
-        main = self.bought[0]
-        fates = {one.seedream_task_id: self._fate(one) for one in self.bought}
+        main = self.submissions[0]
+        fates = {one.seedream_task_id: self._fate(one) for one in self.submissions}
         lost_main = fates[main.seedream_task_id] is not _Fate.ALIVE
         failed = [task_id for task_id, fate in fates.items() if fate is _Fate.FAILED]
         self._journal = self._journal.without(failed, refunded=True)
         gone = [task_id for task_id, fate in fates.items() if lost_main or fate is _Fate.UNKNOWN]
         self._journal = self._journal.without(gone, refunded=False)
-        if not self.bought:
+        if not self.submissions:
             return False
         self._hook.log.info("Carrying on with task %s; nothing is bought again.", main.seedream_task_id)
         self._push(replace(main, request=request.input))
@@ -389,12 +393,12 @@ class Purchases:
     def _fate(self, submission: Submission) -> _Fate:
         """What has become of a purchase; remembers how it ended."""
         task_id = submission.seedream_task_id
-        for look in range(UNKNOWN_LOOKS):
+        for look in range(UNKNOWN_POLLS):
             if look:
                 time.sleep(UNKNOWN_PAUSE)
             try:
                 status = self._hook.get_status(task_id, submission.model)
-            except LookFailedError as error:
+            except PollFailedError as error:
                 if not _is_unknown(error, submission):
                     self._hook.log.warning("%s Waiting on.", error)
                     return _Fate.ALIVE
@@ -409,13 +413,13 @@ class Purchases:
         if not status.finished or status.succeeded:
             return _Fate.ALIVE
         error = task_failed(status, self._terms.retryable_codes)
-        if not error.retryable and status.task_id == self.bought[0].seedream_task_id:
+        if not error.retryable and status.task_id == self.submissions[0].seedream_task_id:
             raise error
         self._hook.log.warning("%s It is submitted anew.", error)
         return _Fate.FAILED
 
     def _remember(self, status: TaskStatus) -> None:
-        if verdict := Verdict.of_look(status):
+        if verdict := Verdict.of_status(status):
             self.verdicts[status.task_id] = verdict
 
     # --- what this try has bought --------------------------------------------------------------------
@@ -450,18 +454,18 @@ class Purchases:
 
     # --- what callbacks have told --------------------------------------------------------------------
 
-    def look_at_delivered(self) -> bool:
+    def poll_delivered(self) -> bool:
         """Look at those purchases whose callback has come, which is but a hint.
 
         :returns: whether APIXO says of one that it is still in progress.
         """
         in_progress = False
         for one in self._unfinished:
-            if one.callback is None or self._store.note(one.callback) is None:
+            if one.callback_digest is None or self._store.note(one.callback_digest) is None:
                 continue
             try:
                 status = self._hook.get_status(one.seedream_task_id, one.model)
-            except LookFailedError as error:
+            except PollFailedError as error:
                 self._hook.log.warning("%s Waiting on.", error)
                 continue
             self._remember(status)
@@ -469,9 +473,9 @@ class Purchases:
         return in_progress
 
     @property
-    def are_called_back(self) -> bool:
+    def await_callback(self) -> bool:
         """Whether APIXO calls Airflow for everything that is waited for."""
-        return all(one.callback is not None for one in self._unfinished)
+        return all(one.callback_digest is not None for one in self._unfinished)
 
     # --- what came of it -----------------------------------------------------------------------------
 
@@ -482,19 +486,19 @@ class Purchases:
 
     @property
     def _unfinished(self) -> list[Submission]:
-        return [one for one in self.bought if one.seedream_task_id not in self.verdicts]
+        return [one for one in self.submissions if one.seedream_task_id not in self.verdicts]
 
     @property
-    def looks(self) -> int:
+    def polls(self) -> int:
         """Status requests that it took."""
-        return sum(verdict.looks for verdict in self.verdicts.values())
+        return sum(verdict.polls for verdict in self.verdicts.values())
 
     def result(self) -> dict[str, Any]:
         """The result record of all purchases together.
 
         :raises ChargedError: the main task did not deliver, or it is not known how a purchase ended.
         """
-        main, *top_ups = self.bought
+        main, *top_ups = self.submissions
         finished = [(main, self._success(main))]
         for top_up in top_ups:
             try:
@@ -508,7 +512,7 @@ class Purchases:
 
     def report_kill(self) -> None:
         """Say what goes on at APIXO when the worker is told to stop."""
-        for submission in self.bought:
+        for submission in self.submissions:
             ended = submission.seedream_task_id in self.verdicts
             self._hook.log.warning(
                 "Task %s %s.",

@@ -186,7 +186,7 @@ async def status(
     if not task_id:
         raise Refusal(400, "Missing required parameter: taskId")
     now = sandbox.clock()
-    return success(tasks.status(sandbox.ledger.look(key, model.id, task_id, now), now, _origin(request)))
+    return success(tasks.status(sandbox.ledger.poll(key, model.id, task_id, now), now, _origin(request)))
 
 
 @_api.get("/apikeys/current-balance")

@@ -88,7 +88,7 @@ class Ledger:
             raise Refusal(400, "The task has no callback_url" if url is None else "The task has not ended")
         return entry, url
 
-    def look(self, key: str, model_id: str, task_id: str, now: float) -> Task:
+    def poll(self, key: str, model_id: str, task_id: str, now: float) -> Task:
         """A task as its owner asks for it; the look is counted.
 
         :raises Refusal: 404 for an unknown task and for one of another account or model.

@@ -1,0 +1,1 @@
+"""The sensor that a DAG author imports: parameters and checks, and one call into ``worker`` a method."""

@@ -64,7 +64,7 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
     :param deferrable: wait in the triggerer; by default Airflow's ``[operators] default_deferrable``.
     :raises TaskFailedError: the generation failed and a retry may help; otherwise the task fails at once.
     :raises DeadlineError: the timeout passed; the task may still finish.
-    :raises LookFailedError: the status could not be read for too long.
+    :raises PollFailedError: the status could not be read for too long.
     """
 
     template_fields: Sequence[str] = ("seedream_task_id", "seedream_conn_id", "model", "resolution")
@@ -108,7 +108,7 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         """Wait in the mode that was asked for."""
         from airflow_provider_seedream.worker import waiting
 
-        with self._failures_explained():
+        with self._advising():
             if not self.deferrable:
                 # Our deadline tells what happened and what it cost; Airflow's is left as the backstop.
                 self.timeout = self._give_up_after + waiting.BACKSTOP_SECONDS
@@ -120,8 +120,8 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         from airflow_provider_seedream.apixo.verdict import Verdict
         from airflow_provider_seedream.worker import submissions, waiting
 
-        with self._failures_explained():
-            if resumption := waiting.read_resumption(event, self.log):
+        with self._advising():
+            if resumption := waiting.read_resume_event(event, self.log):
                 deadline = resumption.deadline or waiting.rest_of_wait(context, self, self._give_up_after)
                 return self._defer(context, deadline=deadline, delivered=True)
             submission = self._submission(context)
@@ -135,7 +135,7 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
 
         if next_method != waiting.DEFERRAL_FAILED:
             return super().resume_execution(next_method, next_kwargs, context)
-        with self._failures_explained():
+        with self._advising():
             waiting.report_failed_deferral(self.log, next_kwargs)
             submission = self._submission(context)
             return submissions.conclude(submission, self._wait_here(submission, context))
@@ -144,16 +144,16 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         """Look once, if a look is due; sets ``poke_interval`` to the time until the next one."""
         if self._poked is None:
             submission = self._submission(context)
-            if submission.callback:
+            if submission.callback_digest:
                 self.log.info("No callback resumes a sensor that is not deferrable, so it looks as usual.")
             deadline = self._started_at(context) + self._give_up_after
             self._poked = submission, self._start_watch(submission, deadline)
         submission, watch = self._poked
-        if watch.outcome is None and watch.next_look <= time.time():
-            self.hook.look(watch, submission.model)
+        if watch.outcome is None and watch.next_poll <= time.time():
+            self.hook.poll(watch, submission.model)
         if watch.outcome is not None:
             return PokeReturnValue(True, self._concluded(submission, watch))
-        self.poke_interval = max(0.0, watch.next_look - time.time())
+        self.poke_interval = max(0.0, watch.next_poll - time.time())
         return False
 
     def _defer(self, context: Context, *, deadline: float, delivered: bool = False) -> dict[str, Any]:
@@ -165,14 +165,14 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         from airflow_provider_seedream.worker import submissions, waiting
 
         submission = self._submission(context)
-        digest = submission.callback or ""
+        digest = submission.callback_digest or ""
         # In this order: a callback that comes later finds the sensor, one that came before is found by it.
         registered = bool(digest) and waiting.register(context, digest, self.log)
         delivered = delivered or (registered and submissions.callback_came(context, self, digest))
-        watch = self._start_watch(submission, deadline, called=registered)
-        if delivered or watch.next_look <= time.time():
+        watch = self._start_watch(submission, deadline, awaits_callback=registered)
+        if delivered or watch.next_poll <= time.time():
             # What is already finished is delivered without deferring.
-            self.hook.look(watch, submission.model)
+            self.hook.poll(watch, submission.model)
         if watch.outcome is not None:
             return self._concluded(submission, watch)
         return waiting.defer_until_finished(
@@ -181,8 +181,8 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
             watch.pace,
             deadline=watch.deadline,
             conn_id=self.seedream_conn_id,
-            next_look=watch.next_look if watch.status else None,
-            called=registered,
+            next_poll=watch.next_poll if watch.status else None,
+            awaits_callback=registered,
         )
 
     def _wait_here(self, submission: Submission, context: Context) -> Verdict:
@@ -215,12 +215,14 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         if problems := list(find_problems({name: getattr(self, name) for name in _MODEL_FIELDS}, unknown)):
             raise InvalidRequestError(problems)
 
-    def _start_watch(self, submission: Submission, deadline: float, *, called: bool = False) -> Watch:
+    def _start_watch(
+        self, submission: Submission, deadline: float, *, awaits_callback: bool = False
+    ) -> Watch:
         from airflow_provider_seedream.worker import waiting
 
         return self.hook.start_watch(
             submission.seedream_task_id,
-            waiting.paced(submission, self.first_poll, self.poll_interval, called=called),
+            waiting.paced(submission, self.first_poll, self.poll_interval, awaits_callback=awaits_callback),
             created_at=submission.submitted_at,
             deadline=deadline,
         )
@@ -231,11 +233,11 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         return first.timestamp() if first else time.time()
 
     @contextmanager
-    def _failures_explained(self) -> Iterator[None]:
-        from airflow_provider_seedream.worker.failures import failures_explained
+    def _advising(self) -> Iterator[None]:
+        from airflow_provider_seedream.worker.failures import advising
 
         a_retry = "looks at the same task again, and buys nothing"
-        with failures_explained(self.log, a_retry), self._soft_failures():
+        with advising(self.log, a_retry), self._soft_failures():
             yield
 
     @contextmanager

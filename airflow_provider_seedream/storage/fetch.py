@@ -63,7 +63,7 @@ DEFAULT_LIMITS = Limits()
 
 
 class Fetcher:
-    """Fetches result URLs, several at once if called from several threads.
+    """Fetches result URLs, several at once if awaits_callback from several threads.
 
     :param trusted_origin: such as ``http://127.0.0.1:8765``; exempt from the rules of ``url_policy``.
     :param sleep: takes seconds; by default a pause that :meth:`stop` ends.

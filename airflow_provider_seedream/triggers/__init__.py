@@ -1,0 +1,1 @@
+"""What polls in the triggerer, and nothing else."""

@@ -22,7 +22,7 @@ from airflow_provider_seedream.hooks.seedream import SeedreamHook
 CONNECTION_LOOKUPS = 4
 """How often the connection is looked up before the wait ends with an error."""
 
-LAST_LOOK_SECONDS = 20
+LAST_POLL_SECONDS = 20
 """What :meth:`SeedreamTaskTrigger.on_kill` may take; Airflow allows it 30."""
 
 
@@ -33,14 +33,15 @@ class SeedreamTaskTrigger(BaseTrigger):
     connection. It is safe to run twice at once and to start anew, since it only looks.
 
     :param seedream_task_ids: taskIds of the API, all of one model.
-    :param first_look: seconds from the tasks' creation to the first look.
+    :param first_poll: seconds from the tasks' creation to the first look.
     :param interval_low: shortest time between two looks, in seconds.
     :param interval_high: longest time between two looks, in seconds.
     :param created_at: epoch seconds of the tasks' creation; ``None`` where it is not known.
     :param deadline: epoch seconds at which the wait ends.
     :param not_before: epoch seconds before which no event is sent, because Airflow's scheduler fails a
         task that resumes before it has seen the task defer.
-    :param called: whether a callback is awaited, which ends the deferral in place of this trigger's event.
+    :param awaits_callback: whether a callback is expected, which ends the deferral in place of this
+        trigger's event.
     :param newer: arguments that only a later release knows: after a rollback, what that one stored must
         still be waited for.
     """
@@ -50,25 +51,25 @@ class SeedreamTaskTrigger(BaseTrigger):
         *,
         seedream_task_ids: Sequence[str],
         deadline: float,
-        first_look: float,
+        first_poll: float,
         interval_low: float,
         interval_high: float,
         created_at: float | None = None,
         not_before: float = 0.0,
         model: str = DEFAULT_MODEL,
         seedream_conn_id: str = DEFAULT_CONN_ID,
-        called: bool = False,
+        awaits_callback: bool = False,
         **newer: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.seedream_task_ids = list(seedream_task_ids)
         self.deadline = deadline
-        self.pace = Pace(first_look, interval_low, interval_high)
+        self.pace = Pace(first_poll, interval_low, interval_high)
         self.created_at = created_at
         self.not_before = not_before
         self.model = model
         self.seedream_conn_id = seedream_conn_id
-        self.called = called
+        self.awaits_callback = awaits_callback
         self._ignored = sorted(newer)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -78,14 +79,14 @@ class SeedreamTaskTrigger(BaseTrigger):
             {
                 "seedream_task_ids": self.seedream_task_ids,
                 "deadline": self.deadline,
-                "first_look": self.pace.first_look,
+                "first_poll": self.pace.first_poll,
                 "interval_low": self.pace.interval_low,
                 "interval_high": self.pace.interval_high,
                 "created_at": self.created_at,
                 "not_before": self.not_before,
                 "model": self.model,
                 "seedream_conn_id": self.seedream_conn_id,
-                "called": self.called,
+                "awaits_callback": self.awaits_callback,
             },
         )
 
@@ -107,22 +108,22 @@ class SeedreamTaskTrigger(BaseTrigger):
         resumed by another way than this trigger's event, so nothing is concluded here and nothing undone.
         Where that may have been a callback, it is not looked at either: the worker is just about to do so.
         """
-        if self.called:
+        if self.awaits_callback:
             for task_id in self.seedream_task_ids:
                 self.log.info("%s", what_goes_on(task_id))
             return
-        for words in await asyncio.gather(*map(self._last_words, self.seedream_task_ids)):
+        for words in await asyncio.gather(*map(self._say_what_remains, self.seedream_task_ids)):
             self.log.warning("The wait was ended from outside. %s", words)
 
-    async def _last_words(self, task_id: str) -> str:
+    async def _say_what_remains(self, task_id: str) -> str:
         try:
-            async with asyncio.timeout(LAST_LOOK_SECONDS):
-                watch = await self._last_look(task_id)
+            async with asyncio.timeout(LAST_POLL_SECONDS):
+                watch = await self._last_poll(task_id)
         except Exception as error:  # noqa: BLE001 - the log must name the task, whatever keeps us from looking
             return what_remains(task_id, None, f"{type(error).__name__}: {error}")
         return what_remains(task_id, watch.status, str(watch.last_error))
 
-    async def _last_look(self, task_id: str) -> Watch:
+    async def _last_poll(self, task_id: str) -> Watch:
         hook = SeedreamHook(self.seedream_conn_id)
         # A watch whose deadline is over looks exactly once.
         watch = hook.start_watch(task_id, self.pace, created_at=None, deadline=0.0)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
 
-from airflow_provider_seedream.advice import LastWords, last_words
+from airflow_provider_seedream.advice import Advice, last_words
 from airflow_provider_seedream.errors import (
     ConnectionConfigError,
     InterruptedJobError,
     Kind,
-    LookFailedError,
+    PollFailedError,
     SeedreamError,
     TaskFailedError,
 )
@@ -30,7 +30,7 @@ LINE_CHARACTERS = 84
 
 
 @contextmanager
-def failures_explained(log: Logger, a_retry: str) -> Iterator[None]:
+def advising(log: Logger, a_retry: str) -> Iterator[None]:
     """For what buys nothing: every failure ends with what a retry does.
 
     A failure that no retry can help becomes one that Airflow does not retry.
@@ -42,7 +42,7 @@ def failures_explained(log: Logger, a_retry: str) -> Iterator[None]:
         yield
     except SeedreamError as error:
         does = a_retry if error.retryable else _why_none(error)
-        raise _told(error, LastWords("nothing by this Airflow task.", f"{does}."), log) from None
+        raise with_advice(error, Advice("nothing by this Airflow task.", f"{does}."), log) from None
 
 
 def _why_none(error: SeedreamError) -> str:
@@ -52,7 +52,7 @@ def _why_none(error: SeedreamError) -> str:
 
 
 @contextmanager
-def spending_explained(purchases: Purchases) -> Iterator[None]:
+def advising_on_charges(purchases: Purchases) -> Iterator[None]:
     """For what buys: every failure ends with what is charged and what a retry does.
 
     A failure that no retry can help, or that a retry would pay for again, becomes one that Airflow does not
@@ -63,7 +63,7 @@ def spending_explained(purchases: Purchases) -> Iterator[None]:
     except SeedreamError as error:
         raise _explained(error, purchases) from None
     except (Exception, AirflowTaskTimeout) as error:
-        if not (purchases.bought or purchases.perhaps_charged or purchases.resumed):
+        if not (purchases.submissions or purchases.perhaps_charged or purchases.resumed):
             raise
         failure = InterruptedJobError(f"{type(error).__name__}: {error}")
         raise _explained(failure, purchases) from error
@@ -73,12 +73,12 @@ def _explained(error: SeedreamError, purchases: Purchases) -> Exception:
     purchases.keep_record()
     error.retry_helps = _retry_helps(error, purchases)
     words = last_words(
-        error, purchases.bought, record_lasts=purchases.record_lasts, perhaps=purchases.perhaps_charged
+        error, purchases.submissions, record_lasts=purchases.record_lasts, perhaps=purchases.perhaps_charged
     )
-    return _told(error, words, purchases.log)
+    return with_advice(error, words, purchases.log)
 
 
-def _told(error: SeedreamError, words: LastWords, log: Logger) -> Exception:
+def with_advice(error: SeedreamError, words: Advice, log: Logger) -> Exception:
     """The error with its last words, which also become the last lines that the task itself logs.
 
     Airflow's page breaks no lines, and puts the traceback of an exception below it (3.1-3.3).
@@ -97,11 +97,11 @@ def _told(error: SeedreamError, words: LastWords, log: Logger) -> Exception:
 def _retry_helps(error: SeedreamError, purchases: Purchases) -> bool:
     if isinstance(error, TaskFailedError):
         return error.retryable
-    spent = bool(purchases.bought) or purchases.resumed or isinstance(error, InterruptedJobError)
+    spent = bool(purchases.submissions) or purchases.resumed or isinstance(error, InterruptedJobError)
     if spent and not purchases.record_lasts:
         # It would buy again.
         return False
-    if purchases.bought and _may_pass(error):
+    if purchases.submissions and _may_pass(error):
         return True
     return error.retryable
 
@@ -111,5 +111,5 @@ def _may_pass(error: SeedreamError) -> bool:
 
     Airflow reports a secrets store or database that is out of reach as a connection that does not exist.
     """
-    unknown = isinstance(error, LookFailedError) and error.cause.kind is Kind.NOT_FOUND
+    unknown = isinstance(error, PollFailedError) and error.cause.kind is Kind.NOT_FOUND
     return unknown or isinstance(error, ConnectionConfigError)

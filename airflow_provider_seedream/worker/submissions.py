@@ -11,7 +11,7 @@ from airflow_provider_seedream.apixo.model import DEFAULT_MODEL
 from airflow_provider_seedream.apixo.records import SUBMISSION_KEY, Submission, result_record
 from airflow_provider_seedream.apixo.status import TaskStatus
 from airflow_provider_seedream.apixo.verdict import Verdict, task_failed
-from airflow_provider_seedream.callbacks.delivery import NOTE_XCOM_KEY
+from airflow_provider_seedream.callbacks.delivery import DELIVERY_XCOM_KEY
 from airflow_provider_seedream.errors import NotFinishedError, TaskFailedError
 from airflow_provider_seedream.metrics import count
 
@@ -73,7 +73,7 @@ def callback_came(context: Context, operator: BaseOperator, digest: str) -> bool
     """
     try:
         for task_id in sorted(operator.upstream_task_ids):
-            notes = _pushed_nearby(context, task_id, NOTE_XCOM_KEY)
+            notes = _pushed_nearby(context, task_id, DELIVERY_XCOM_KEY)
             if any(isinstance(note, Mapping) and note.get("digest") == digest for note in notes):
                 return True
     except Exception as error:  # noqa: BLE001 - a note only makes things quicker
@@ -92,7 +92,7 @@ def conclude(submission: Submission, verdict: Verdict) -> dict[str, Any]:
         # A failed task stays failed, however often it is looked at.
         error.retry_helps = False
         raise
-    count(result, looks=verdict.looks)
+    count(result, polls=verdict.polls)
     return result
 
 

@@ -13,8 +13,8 @@ from airflow.providers.common.compat.sdk import BaseOperator, conf
 from airflow_provider_seedream.apixo.model import Pace
 from airflow_provider_seedream.apixo.records import Submission
 from airflow_provider_seedream.apixo.verdict import Verdict
-from airflow_provider_seedream.callbacks.delivery import Resumption, waiter_key
-from airflow_provider_seedream.metrics import count_resumption
+from airflow_provider_seedream.callbacks.delivery import ResumeEvent, waiter_key
+from airflow_provider_seedream.metrics import count_resume
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -40,16 +40,20 @@ scheduler under load was seen to need another 3 s (Airflow 3.3.2)."""
 
 
 def paced(
-    submission: Submission, first_poll: float | None, poll_interval: float | None, *, called: bool = False
+    submission: Submission,
+    first_poll: float | None,
+    poll_interval: float | None,
+    *,
+    awaits_callback: bool = False,
 ) -> Pace:
     """The model's pace, with the user's own seconds where given.
 
-    :param called: whether a callback is awaited.
+    :param awaits_callback: whether a callback is awaited.
     """
     pace = submission.pace
-    interval = CALLED_POLL_SECONDS if called and poll_interval is None else poll_interval
+    interval = CALLED_POLL_SECONDS if awaits_callback and poll_interval is None else poll_interval
     if first_poll is not None:
-        pace = replace(pace, first_look=first_poll)
+        pace = replace(pace, first_poll=first_poll)
     if interval is not None:
         pace = replace(pace, interval_low=interval, interval_high=interval)
     return pace
@@ -100,31 +104,31 @@ def defer_until_finished(
     *,
     deadline: float,
     conn_id: str,
-    next_look: float | None = None,
-    called: bool = False,
+    next_poll: float | None = None,
+    awaits_callback: bool = False,
 ) -> NoReturn:
     """Free the worker slot; ``execute_complete`` is called with the trigger's event, or by a callback.
 
     :param submissions: of one model; the pace is that of the last, which is the youngest.
-    :param next_look: epoch seconds of the trigger's first look, where the worker has looked already.
-    :param called: whether a callback is awaited.
+    :param next_poll: epoch seconds of the trigger's first look, where the worker has looked already.
+    :param awaits_callback: whether a callback is awaited.
     """
     # airflow.triggers costs some 80 ms to import, which every parsing of a DAG would pay.
     from airflow_provider_seedream.triggers.seedream import SeedreamTaskTrigger
 
     now = time.time()
     dwell = min_deferral_seconds()
-    created_at = submissions[-1].submitted_at if next_look is None else next_look - pace.first_look
+    created_at = submissions[-1].submitted_at if next_poll is None else next_poll - pace.first_poll
     operator.defer(
         trigger=SeedreamTaskTrigger(
             seedream_task_ids=[submission.seedream_task_id for submission in submissions],
             deadline=deadline,
-            first_look=pace.first_look,
+            first_poll=pace.first_poll,
             interval_low=pace.interval_low,
             interval_high=pace.interval_high,
             created_at=created_at,
             not_before=now + dwell,
-            called=called,
+            awaits_callback=awaits_callback,
             model=submissions[-1].model,
             seedream_conn_id=conn_id,
         ),
@@ -170,11 +174,11 @@ def register(context: Context, digest: str, log: Logger) -> bool:
     return True
 
 
-def read_resumption(event: Any, log: Logger) -> Resumption | None:
+def read_resume_event(event: Any, log: Logger) -> ResumeEvent | None:
     """What the api-server says, where it has resumed this task in place of a trigger; logged and counted."""
-    resumption = Resumption.from_event(event)
+    resumption = ResumeEvent.from_event(event)
     if resumption is not None:
         delay = max(0.0, time.time() - resumption.delivered_at)
         log.info("Resumed by a callback of APIXO, %.1f s after it came.", delay)
-        count_resumption(delay)
+        count_resume(delay)
     return resumption

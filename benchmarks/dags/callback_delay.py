@@ -19,7 +19,7 @@ class TimedGenerate(SeedreamGenerateOperator):
     """Says when it was resumed."""
 
     def execute_complete(self, context: Any, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Note the time, and go on."""
+        """DeliveryRecord the time, and go on."""
         context["ti"].xcom_push(key="resumed_at", value=time.time())
         return super().execute_complete(context, event)
 

@@ -1,4 +1,4 @@
-"""Places that images are saved to, seen as another user of the storage sees them."""
+"""Capacity that images are saved to, seen as another user of the storage sees them."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Reader:
         self._place = place
         self._known: set[str] = set()
         self._digests: dict[tuple[str, Any], str] = {}
-        self.looks = 0
+        self.polls = 0
         self.complaints: list[str] = []
         self.trust(known)
 
@@ -48,7 +48,7 @@ class Reader:
                 self._look_at_manifest(name)
             elif (found := self._digest(name)) not in {None, *self._known}:
                 self.complaints.append(f"{name} is no whole image ({found})")
-        self.looks += 1
+        self.polls += 1
 
     def _look_at_manifest(self, name: str) -> None:
         text = self._place.read(name)
@@ -104,5 +104,5 @@ def watching(place: Place, known: Iterable[bytes]) -> Iterator[Reader]:
         thread.join(60)
     reader.look()
     assert not thread.is_alive()
-    assert reader.looks > 1
+    assert reader.polls > 1
     assert reader.complaints == []

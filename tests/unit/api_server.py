@@ -1,5 +1,5 @@
 """A stand-in for Airflow's api-server in tests of the worker's side: it hears callbacks over real HTTP and
-leaves the note that the real one leaves, which ``tests/unit/callback_endpoint`` and ``tests/callbacks`` show."""
+leaves the record that the real one leaves (``tests/unit/callback_endpoint``, ``tests/callbacks``)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from airflow_provider_seedream.callbacks.delivery import Delivery, Note, Resumption, note_key
+from airflow_provider_seedream.callbacks.delivery import Delivery, DeliveryRecord, ResumeEvent, delivery_key
 from airflow_provider_seedream.callbacks.token import CallbackToken
 
 PATIENCE_SECONDS = 30
@@ -31,10 +31,10 @@ class Heard:
         return token
 
     @property
-    def note(self) -> Note:
+    def note(self) -> DeliveryRecord:
         delivery = Delivery.from_body(self.body)
         assert delivery is not None
-        return Note(
+        return DeliveryRecord(
             digest=self.token.digest,
             seedream_task_id=delivery.seedream_task_id,
             state=delivery.state,
@@ -55,11 +55,11 @@ class ApiServer:
     _news: threading.Condition = field(default_factory=threading.Condition)
 
     def take(self, path: str, body: bytes) -> None:
-        """Note a callback."""
+        """DeliveryRecord a callback."""
         heard = Heard(path, body)
         if CallbackToken.from_text(path.rpartition("/")[2]):
             for store in self.stores:
-                store.set(note_key(heard.token.digest), heard.note.to_json())
+                store.set(delivery_key(heard.token.digest), heard.note.to_json())
         with self._news:
             self.heard.append(heard)
             self._news.notify_all()
@@ -73,7 +73,7 @@ class ApiServer:
 
 def resumption(deadline: float | None = None, seedream_task_ids: tuple[str, ...] = ()) -> dict[str, Any]:
     """The event by which the api-server resumes a task whose callback has come just now."""
-    return Resumption(
+    return ResumeEvent(
         delivered_at=time.time(), deadline=deadline, seedream_task_ids=seedream_task_ids
     ).to_event()
 

@@ -327,10 +327,10 @@ class TestNumbers:
             f"{SEEDREAM_4_5.price_per_image} USD per delivered image",
             f"sent at most {exchange.MAX_ATTEMPTS} times",
             f"a `Retry-After` of up to {backoff.MAX_BACKOFF:.0f} s is kept",
-            f"given up after {watch.MAX_FAILED_LOOKS} in a row, or {watch.MAX_UNREADABLE_ANSWERS} answers",
+            f"given up after {watch.MAX_FAILED_POLLS} in a row, or {watch.MAX_UNREADABLE_ANSWERS} answers",
             f"a look every {CALLED_POLL_SECONDS:.0f} s finds what nobody told",
             f"keep the images, {SEEDREAM_4_5.result_lifetime // 86400} days",
-            *(f"{tier.pace.first_look} ({name})" for name, tier in SEEDREAM_4_5.resolutions.items()),
+            *(f"{tier.pace.first_poll} ({name})" for name, tier in SEEDREAM_4_5.resolutions.items()),
             f"{', '.join(SEEDREAM_4_5.aspect_ratios[:-1])} or {SEEDREAM_4_5.aspect_ratios[-1]};",
         ],
     )

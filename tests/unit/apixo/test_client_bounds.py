@@ -27,10 +27,10 @@ from cryptography.x509.oid import NameOID
 
 from airflow_provider_seedream.apixo import client as clients
 from airflow_provider_seedream.apixo.account import Account
-from airflow_provider_seedream.apixo.answers import Fault, Reply
+from airflow_provider_seedream.apixo.answers import NoAnswer, Reply
 from airflow_provider_seedream.apixo.client import ApixoClient, AsyncApixoClient
-from airflow_provider_seedream.apixo.exchange import Send, Steps
-from airflow_provider_seedream.hooks.shared_client import looking_client
+from airflow_provider_seedream.apixo.exchange import Exchange, Send
+from airflow_provider_seedream.hooks.shared_client import shared_poll_client
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -38,11 +38,11 @@ FINE = OK + b"Content-Length: 2\r\n\r\n{}"
 MEMORY = 16 * 1024 * 1024
 POST = Send("POST", "/generateTask/seedream-4-5", {"prompt": "a fox"})
 
-Answer = Reply | Fault
+Answer = Reply | NoAnswer
 Driver = Callable[[Account], Answer]
 
 
-def once() -> Steps[Answer]:
+def once() -> Exchange[Answer]:
     """An exchange of one request, which returns what came of it."""
     answer = yield POST
     assert answer is not None
@@ -64,7 +64,7 @@ def on_an_event_loop(account: Account) -> Answer:
 
 def looking(account: Account) -> Answer:
     async def ask() -> Answer:
-        async with looking_client(account) as client:
+        async with shared_poll_client(account) as client:
             return await client.run(once())
 
     return asyncio.run(ask())
@@ -116,31 +116,31 @@ class TestARequestEndsAtItsTimeout:
 
         with ThreadPoolExecutor() as pool:
             faults = dict(zip(self.ANSWERS, pool.map(ask_for, self.ANSWERS.values()), strict=True))
-        too_slow = Fault(delivered=True, detail="TimeoutError: it did not end within 1 s")
+        too_slow = NoAnswer(delivered=True, detail="TimeoutError: it did not end within 1 s")
         assert faults == dict.fromkeys(self.ANSWERS, too_slow)
 
     def test_when_the_answer_drips_through_tls(self, ask: Driver, certificate: ssl.SSLContext) -> None:
         with server(drip(self.ANSWERS["headers"]), certificate) as port:
             fault = ask(account(port, seconds=2, scheme="https"))
-        assert fault == Fault(delivered=True, detail="TimeoutError: it did not end within 2 s")
+        assert fault == NoAnswer(delivered=True, detail="TimeoutError: it did not end within 2 s")
 
     def test_when_the_answer_is_a_torrent(self, ask: Driver) -> None:
         with server(torrent(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)) as port:
             fault = ask(account(port, seconds=1))
-        assert isinstance(fault, Fault)
+        assert isinstance(fault, NoAnswer)
         assert fault.delivered
 
     def test_when_the_tls_handshake_drips_nothing_was_delivered(self, buy: Driver) -> None:
         beginning_of_a_server_hello = b"\x16\x03\x03\x3f\xff\x02\x00\x3f\xfb\x03\x03" + b"x" * 300
         with server(drip(beginning_of_a_server_hello)) as port:
             fault = buy(account(port, seconds=1, scheme="https"))
-        assert isinstance(fault, Fault)
+        assert isinstance(fault, NoAnswer)
         assert not fault.delivered
 
     def test_when_nobody_answers_the_connect_nothing_was_delivered(self, buy: Driver) -> None:
         with full_backlog() as port:
             fault = buy(account(port, seconds=1))
-        assert isinstance(fault, Fault)
+        assert isinstance(fault, NoAnswer)
         assert not fault.delivered
 
     def test_and_leaves_no_thread_behind(self) -> None:
@@ -183,7 +183,7 @@ class TestMemoryIsBounded:
 
         with server(endless) as port, bounded_memory():
             fault = ask(account(port, seconds=4))
-        assert isinstance(fault, Fault)
+        assert isinstance(fault, NoAnswer)
         assert fault.delivered
         assert len(fault.detail) < 1000
 
@@ -193,7 +193,7 @@ class TestMemoryIsBounded:
         head = OK + b"Content-Encoding: " + coding + b"\r\nContent-Length: %d\r\n\r\n" % len(bomb)
         with server(lambda _: [head + bomb]) as port, bounded_memory():
             fault = ask(account(port))
-        assert isinstance(fault, Fault)
+        assert isinstance(fault, NoAnswer)
         assert fault.delivered
         assert f"larger than {clients.MAX_BODY_BYTES} bytes" in fault.detail
 
@@ -220,7 +220,7 @@ class TestGarbageOnTheWireIsAFault:
     def test_and_nothing_else(self, ask: Driver, answer: bytes) -> None:
         with server(lambda _: [answer]) as port:
             fault = ask(account(port))
-        assert isinstance(fault, Fault)
+        assert isinstance(fault, NoAnswer)
         # aiohttp's transport cannot tell, which is why nothing is bought through it.
         assert fault.delivered or ask is looking
 
@@ -242,7 +242,7 @@ class TestGarbageOnTheWireIsAFault:
         head = b"HTTP/1.1 302 Found\r\nContent-Length: 2\r\n" + header
         with server(lambda _: [head + b"\r\n\r\n{}"]) as port:
             answer = ask(account(port))
-        assert isinstance(answer, Reply | Fault)
+        assert isinstance(answer, Reply | NoAnswer)
         if isinstance(answer, Reply):
             assert answer.body == b"{}"
 

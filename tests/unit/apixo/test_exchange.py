@@ -14,30 +14,30 @@ from hypothesis import strategies as st
 
 from airflow_provider_seedream.apixo import exchange
 from airflow_provider_seedream.apixo.answers import (
-    Fault,
+    NoAnswer,
     Reply,
     read_balance,
     read_status,
     read_submission,
     retry_after_seconds,
 )
-from airflow_provider_seedream.apixo.exchange import MAX_ATTEMPTS, Luck, Send, Sleep, Steps
+from airflow_provider_seedream.apixo.exchange import MAX_ATTEMPTS, Exchange, Send, Sleep, Timing
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.apixo.status import TaskStatus
 from airflow_provider_seedream.errors import (
     AmbiguousSubmitError,
     Kind,
-    LookFailedError,
     NotDeliveredError,
+    PollFailedError,
     RefusedError,
     SeedreamError,
 )
 
 NOW = 1_767_965_610.0
-LUCK = Luck(now=lambda: NOW, uniform=lambda low, high: high)
+LUCK = Timing(now=lambda: NOW, uniform=lambda low, high: high)
 REQUEST = GenerateRequest(prompt="a fox")
-NEVER_DELIVERED = Fault(delivered=False, detail="ConnectError: refused")
-LOST = Fault(delivered=True, detail="ReadTimeout")
+NEVER_DELIVERED = NoAnswer(delivered=False, detail="ConnectError: refused")
+LOST = NoAnswer(delivered=True, detail="ReadTimeout")
 GATEWAY_502 = Reply(502, {}, b"<html><h1>502 Bad Gateway</h1></html>")
 
 
@@ -54,13 +54,13 @@ ACCEPTED = envelope(data={"taskId": "t1"})
 class Run:
     """Drives an exchange with prepared answers and remembers what it asked for."""
 
-    def __init__(self, steps: Steps[Any], answers: Iterable[Reply | Fault]) -> None:
+    def __init__(self, steps: Exchange[Any], answers: Iterable[Reply | NoAnswer]) -> None:
         self.sent: list[Send] = []
         self.slept: list[float] = []
         self.result: Any = None
         self.error: SeedreamError | None = None
         left = iter(answers)
-        answer: Reply | Fault | None = None
+        answer: Reply | NoAnswer | None = None
         try:
             while True:
                 step = steps.send(answer)
@@ -76,12 +76,12 @@ class Run:
             self.error = error
 
 
-def submit(*answers: Reply | Fault) -> Run:
-    return Run(exchange.submit(REQUEST, luck=LUCK, report=lambda line: None), answers)
+def submit(*answers: Reply | NoAnswer) -> Run:
+    return Run(exchange.submit(REQUEST, timing=LUCK, report=lambda line: None), answers)
 
 
-def status(*answers: Reply | Fault) -> Run:
-    return Run(exchange.status("t1", "seedream-4-5", luck=LUCK, report=lambda line: None), answers)
+def status(*answers: Reply | NoAnswer) -> Run:
+    return Run(exchange.status("t1", "seedream-4-5", timing=LUCK, report=lambda line: None), answers)
 
 
 class TestASubmissionIsRepeatedOnlyWhereItBoughtNothing:
@@ -119,7 +119,7 @@ class TestASubmissionIsRepeatedOnlyWhereItBoughtNothing:
             envelope(code=200, status=502),
         ],
     )
-    def test_never_when_it_may_have_been_accepted(self, answer: Reply | Fault) -> None:
+    def test_never_when_it_may_have_been_accepted(self, answer: Reply | NoAnswer) -> None:
         run = submit(answer, ACCEPTED)
         assert isinstance(run.error, AmbiguousSubmitError)
         assert len(run.sent) == 1
@@ -188,18 +188,18 @@ class TestLooks:
     @pytest.mark.parametrize(
         "answer", [LOST, NEVER_DELIVERED, envelope(429), envelope(500), GATEWAY_502, Reply(503, {}, b"")]
     )
-    def test_are_repeated_after_what_may_pass(self, answer: Reply | Fault) -> None:
+    def test_are_repeated_after_what_may_pass(self, answer: Reply | NoAnswer) -> None:
         run = status(answer, envelope(data={"state": "pending"}))
         assert run.result == TaskStatus("t1", "pending")
 
     @pytest.mark.parametrize("code", [400, 401, 403, 404])
     def test_are_not_repeated_after_a_mistake(self, code: int) -> None:
         run = status(envelope(code))
-        assert isinstance(run.error, LookFailedError)
+        assert isinstance(run.error, PollFailedError)
         assert (run.error.code, len(run.sent)) == (code, 1)
 
     def test_the_task_id_is_quoted(self) -> None:
-        steps = exchange.status("a/b?c&d", "m/x", luck=LUCK, report=lambda line: None)
+        steps = exchange.status("a/b?c&d", "m/x", timing=LUCK, report=lambda line: None)
         assert next(steps) == Send("GET", "/statusTask/m%2Fx?taskId=a%2Fb%3Fc%26d")
 
 

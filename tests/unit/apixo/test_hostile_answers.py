@@ -30,7 +30,7 @@ from airflow_provider_seedream.apixo.answers import (
     retry_after_seconds,
 )
 from airflow_provider_seedream.apixo.backoff import MAX_BACKOFF
-from airflow_provider_seedream.apixo.exchange import MAX_ATTEMPTS, Luck, Send, Sleep, Steps
+from airflow_provider_seedream.apixo.exchange import MAX_ATTEMPTS, Exchange, Send, Sleep, Timing
 from airflow_provider_seedream.apixo.model import Pace
 from airflow_provider_seedream.apixo.records import Submission
 from airflow_provider_seedream.apixo.request import GenerateRequest
@@ -190,10 +190,10 @@ class TestExchanges:
         request = GenerateRequest(prompt="a fox")
 
         def check(reply: Reply) -> None:
-            run = Run(lambda luck, report: exchange.submit(request, luck=luck, report=report), reply)
+            run = Run(lambda timing, report: exchange.submit(request, timing=timing, report=report), reply)
             assert run.sent <= (1 if isinstance(run.outcome, AmbiguousSubmitError) else MAX_ATTEMPTS)
             if isinstance(run.outcome, str):
-                url = next(exchange.status(run.outcome, "m", luck=Luck(), report=print))
+                url = next(exchange.status(run.outcome, "m", timing=Timing(), report=print))
                 assert isinstance(url, Send)
                 assert url.path.isascii()
 
@@ -207,7 +207,9 @@ class TestExchanges:
             watch = Watch.start(
                 TASK_ID, Pace(60, 60, 60), created_at=None, deadline=deadline, now=NOW, uniform=highest
             )
-            run = Run(lambda luck, report: exchange.watch([watch], "m", luck=luck, report=report), reply)
+            run = Run(
+                lambda timing, report: exchange.watch([watch], "m", timing=timing, report=report), reply
+            )
             assert watch.outcome is not None
             assert run.now <= deadline
             as_stored(Verdict.of(watch).to_json())
@@ -276,7 +278,7 @@ VERDICTS = st.builds(
     Verdict,
     task_id=st.text(),
     outcome=st.sampled_from(Outcome),
-    looks=st.integers(0, 10**6),
+    polls=st.integers(0, 10**6),
     deadline=st.floats(0, 1e11),
     status=st.none() | _statuses,
     problem=st.none() | st.text(),
@@ -383,11 +385,11 @@ def highest(low: float, high: float) -> float:
 class Run:
     """Performs an exchange in which every answer is the same, on a clock of its own."""
 
-    def __init__(self, start: Callable[[Luck, Callable[[str], None]], Steps[Any]], reply: Reply) -> None:
+    def __init__(self, start: Callable[[Timing, Callable[[str], None]], Exchange[Any]], reply: Reply) -> None:
         self.now = NOW
         self.sent = 0
         self.outcome: Any = None
-        steps = start(Luck(now=lambda: self.now, uniform=highest), self._report)
+        steps = start(Timing(now=lambda: self.now, uniform=highest), self._report)
         answer: Reply | None = None
         try:
             while True:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from airflow_provider_seedream.apixo.backoff import MAX_BACKOFF, backoff
 from airflow_provider_seedream.apixo.model import SEEDREAM_4_5
 from airflow_provider_seedream.apixo.status import TaskStatus
-from airflow_provider_seedream.apixo.watch import MAX_FAILED_LOOKS, MAX_UNREADABLE_ANSWERS, Outcome, Watch
+from airflow_provider_seedream.apixo.watch import MAX_FAILED_POLLS, MAX_UNREADABLE_ANSWERS, Outcome, Watch
 from airflow_provider_seedream.errors import (
     Cause,
     Kind,
-    LookFailedError,
+    PollFailedError,
     SeedreamError,
     UnreadableAnswerError,
 )
@@ -35,26 +35,26 @@ def start(
 
 
 def failure(kind: Kind, retry_after: float | None = None) -> SeedreamError:
-    return LookFailedError("no", Cause(kind, "m", "r"), retry_after=retry_after)
+    return PollFailedError("no", Cause(kind, "m", "r"), retry_after=retry_after)
 
 
 class TestFirstLook:
     def test_is_counted_from_the_creation(self) -> None:
-        assert start(now=CREATED + 15).next_look == CREATED + 20
-        assert start(pace=PACE_4K).next_look == CREATED + 30
+        assert start(now=CREATED + 15).next_poll == CREATED + 20
+        assert start(pace=PACE_4K).next_poll == CREATED + 30
 
     def test_is_due_at_once_when_a_trigger_starts_late(self) -> None:
-        assert start(now=CREATED + 500).next_look == CREATED + 500
+        assert start(now=CREATED + 500).next_poll == CREATED + 500
 
     def test_is_due_at_once_when_the_creation_is_unknown(self) -> None:
-        assert start(created=None, now=77.0).next_look == 77.0
+        assert start(created=None, now=77.0).next_poll == 77.0
 
     def test_comes_no_later_than_the_deadline(self) -> None:
-        assert start(deadline=CREATED + 5).next_look == CREATED + 5
+        assert start(deadline=CREATED + 5).next_poll == CREATED + 5
 
     def test_is_spread_so_that_many_triggers_do_not_look_at_once(self) -> None:
         watch = Watch.start("t", PACE_2K, created_at=0, deadline=99, now=0, uniform=high)
-        assert 20 < watch.next_look < 23
+        assert 20 < watch.next_poll < 23
 
 
 class TestInterval:
@@ -62,7 +62,7 @@ class TestInterval:
         for uniform, seconds in ((low, 3), (high, 5)):
             watch = start()
             watch.saw(PENDING, now=1020, uniform=uniform)
-            assert watch.next_look == 1020 + seconds
+            assert watch.next_poll == 1020 + seconds
 
     def test_a_finished_task_is_not_looked_at_again(self) -> None:
         watch = start()
@@ -74,7 +74,7 @@ class TestThrottling:
     def test_retry_after_is_honoured(self) -> None:
         watch = start()
         watch.missed(failure(Kind.RATE_LIMIT, retry_after=40), now=1020, uniform=low)
-        assert watch.next_look == 1060
+        assert watch.next_poll == 1060
 
     def test_looks_are_slower_after_a_429_and_recover(self) -> None:
         watch = start()
@@ -83,7 +83,7 @@ class TestThrottling:
         pauses = []
         for _ in range(4):
             watch.saw(PENDING, now=1020, uniform=low)
-            pauses.append(watch.next_look - 1020)
+            pauses.append(watch.next_poll - 1020)
         assert pauses == [12, 6, 3, 3]
 
     def test_it_does_not_end_the_watch_before_the_deadline(self) -> None:
@@ -98,7 +98,7 @@ class TestThrottling:
 class TestFailedLooks:
     def test_a_bounded_run_is_survived(self) -> None:
         watch = start()
-        for _ in range(MAX_FAILED_LOOKS - 1):
+        for _ in range(MAX_FAILED_POLLS - 1):
             watch.missed(failure(Kind.TRANSIENT), now=1020, uniform=low)
         assert watch.outcome is None
         watch.saw(PENDING, now=1030, uniform=low)
@@ -107,14 +107,14 @@ class TestFailedLooks:
 
     def test_a_longer_run_ends_the_watch(self) -> None:
         watch = start()
-        for _ in range(MAX_FAILED_LOOKS):
+        for _ in range(MAX_FAILED_POLLS):
             watch.missed(failure(Kind.TRANSIENT), now=1020, uniform=low)
         assert watch.outcome is Outcome.ERROR
 
     def test_never_a_hot_loop(self) -> None:
         watch = start()
         watch.missed(failure(Kind.TRANSIENT), now=1020, uniform=low)
-        assert watch.next_look >= 1020 + PACE_2K.interval_low
+        assert watch.next_poll >= 1020 + PACE_2K.interval_low
 
     def test_a_wrong_key_ends_the_watch_at_once(self) -> None:
         watch = start()
@@ -138,13 +138,13 @@ class TestDeadline:
     def test_one_last_look_is_taken_at_the_deadline(self) -> None:
         watch = start(deadline=1022)
         watch.saw(PENDING, now=1020, uniform=low)
-        assert (watch.next_look, watch.outcome) == (1022, None)
+        assert (watch.next_poll, watch.outcome) == (1022, None)
         watch.saw(PENDING, now=1022, uniform=low)
         assert watch.outcome is Outcome.TIMEOUT
 
     def test_a_task_that_finished_late_is_delivered_all_the_same(self) -> None:
         watch = start(now=9000, deadline=2000)
-        assert watch.next_look == 9000
+        assert watch.next_poll == 9000
         watch.saw(TaskStatus("t1", "success", urls=("u",)), now=9000, uniform=low)
         assert watch.outcome is Outcome.FINISHED
 

@@ -16,8 +16,8 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from airflow_provider_seedream.callback_endpoint.standing import Reason, Receipt, Refused
-from airflow_provider_seedream.callback_endpoint.token_redaction import HiddenToken
+from airflow_provider_seedream.callback_endpoint.standing import Reason, ReceiveResult, Refused
+from airflow_provider_seedream.callback_endpoint.token_redaction import TokenRedaction
 from airflow_provider_seedream.callbacks.delivery import Delivery
 from airflow_provider_seedream.callbacks.token import CallbackToken
 from airflow_provider_seedream.sandbox.server import listen
@@ -47,7 +47,7 @@ class HandDesk:
 
     def __init__(self) -> None:
         self.token = new_token()
-        self.receipt = Receipt(resumed=1)
+        self.receipt = ReceiveResult(resumed=1)
         self.trouble: Exception | None = None
         self.open = threading.Event()
         self.open.set()
@@ -55,7 +55,7 @@ class HandDesk:
         self.resumable.set()
         self.resuming = threading.Event()
         self.seconds = 0.0
-        self.resumes: deque[Receipt | Exception] = deque()
+        self.resumes: deque[ReceiveResult | Exception] = deque()
         self.resumed = threading.Event()
         self.checks = 0
         self.deliveries: list[Delivery] = []
@@ -70,14 +70,14 @@ class HandDesk:
             self.checks += 1
             self._refuse_strangers(token)
 
-    def receive(self, token: CallbackToken, delivery: Delivery, now: float) -> Receipt:
+    def receive(self, token: CallbackToken, delivery: Delivery, now: float) -> ReceiveResult:
         """As the real one."""
         with self._visit():
             self._refuse_strangers(token)
             self.deliveries.append(delivery)
             return self.receipt
 
-    def resume(self, token: CallbackToken, now: float) -> Receipt:
+    def resume(self, token: CallbackToken, now: float) -> ReceiveResult:
         """The next of ``resumes``; sets ``resumed`` with the last."""
         with self._visit():
             self.resuming.set()
@@ -140,7 +140,7 @@ class Site:
         self.read = ReadBytes(app)
         self._server = server
         host = FastAPI()
-        host.mount(CALLBACK_PATH, HiddenToken(self.read))
+        host.mount(CALLBACK_PATH, TokenRedaction(self.read))
         server.app = host
 
     def connect(self) -> socket.socket:

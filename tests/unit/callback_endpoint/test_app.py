@@ -29,8 +29,8 @@ from airflow_provider_seedream.callback_endpoint import deliveries, retries
 from airflow_provider_seedream.callback_endpoint.app import CallbackApp, create_app
 from airflow_provider_seedream.callback_endpoint.limits import Busy, DeskThreads, Limits, Rate
 from airflow_provider_seedream.callback_endpoint.reports import Reports
-from airflow_provider_seedream.callback_endpoint.retries import LONGEST_SECONDS, LaterResumes
-from airflow_provider_seedream.callback_endpoint.standing import Reason, Receipt, Refused
+from airflow_provider_seedream.callback_endpoint.retries import LONGEST_SECONDS, ResumeRetries
+from airflow_provider_seedream.callback_endpoint.standing import Reason, ReceiveResult, Refused
 from airflow_provider_seedream.callbacks.delivery import Delivery
 from airflow_provider_seedream.callbacks.token import CallbackToken
 from tests.unit.callback_endpoint.callback_site import (
@@ -384,8 +384,8 @@ class TestTroubleWithTheDatabase:
     def test_of_a_later_attempt_does_not_say_that_anybody_repeats(
         self, site: Site, desk: HandDesk, caplog: pytest.LogCaptureFixture
     ) -> None:
-        desk.receipt = Receipt(again_at=time.time())
-        desk.resumes.extend([ConnectionError("the database is down"), Receipt()])
+        desk.receipt = ReceiveResult(again_at=time.time())
+        desk.resumes.extend([ConnectionError("the database is down"), ReceiveResult()])
         site.deliver(desk.token)
         assert desk.resumed.wait(30)
         (line,) = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
@@ -468,9 +468,9 @@ class TestAFlood:
         self, open_site: OpenSite, desk: HandDesk
     ) -> None:
         site = open_site(threads=1, waiting=0, later_threads=1)
-        desk.receipt = Receipt(again_at=time.time())
+        desk.receipt = ReceiveResult(again_at=time.time())
         desk.resumable.clear()
-        desk.resumes.append(Receipt())
+        desk.resumes.append(ReceiveResult())
         site.deliver(desk.token)
         assert desk.resuming.wait(30)
         assert site.deliver(desk.token) == ACCEPTED
@@ -480,14 +480,14 @@ class TestAFlood:
     @pytest.mark.parametrize(
         ("body", "receipt", "answer"),
         [
-            (BODY, Receipt(repeated=True), ACCEPTED),
-            (changed(state="processing"), Receipt(), ACCEPTED),
-            (b"junk", Receipt(), REFUSAL),
+            (BODY, ReceiveResult(repeated=True), ACCEPTED),
+            (changed(state="processing"), ReceiveResult(), ACCEPTED),
+            (b"junk", ReceiveResult(), REFUSAL),
         ],
         ids=["repeated", "unfinished", "no callback"],
     )
     def test_with_a_true_token_is_held_back_as_well(
-        self, open_site: OpenSite, desk: HandDesk, body: bytes, receipt: Receipt, answer: bytes
+        self, open_site: OpenSite, desk: HandDesk, body: bytes, receipt: ReceiveResult, answer: bytes
     ) -> None:
         site = open_site(per_second=0, burst=3)
         desk.receipt = receipt
@@ -663,11 +663,16 @@ class TestTheLog:
 
     @pytest.mark.parametrize(
         ("body", "receipt"),
-        [(BODY, Receipt(repeated=True)), (changed(state="processing"), Receipt())],
+        [(BODY, ReceiveResult(repeated=True)), (changed(state="processing"), ReceiveResult())],
         ids=["repeated", "not final"],
     )
     def test_is_not_filled_by_who_may_send_any_number(
-        self, site: Site, desk: HandDesk, caplog: pytest.LogCaptureFixture, body: bytes, receipt: Receipt
+        self,
+        site: Site,
+        desk: HandDesk,
+        caplog: pytest.LogCaptureFixture,
+        body: bytes,
+        receipt: ReceiveResult,
     ) -> None:
         caplog.set_level(logging.INFO, "airflow_provider_seedream")
         desk.receipt = receipt
@@ -679,14 +684,14 @@ class TestMetrics:
     @pytest.mark.parametrize(
         ("receipt", "outcome"),
         [
-            (Receipt(resumed=1), "resumed"),
-            (Receipt(resumed=2, repeated=True), "resumed"),
-            (Receipt(), "parked"),
-            (Receipt(repeated=True), "repeated"),
+            (ReceiveResult(resumed=1), "resumed"),
+            (ReceiveResult(resumed=2, repeated=True), "resumed"),
+            (ReceiveResult(), "parked"),
+            (ReceiveResult(repeated=True), "repeated"),
         ],
     )
     def test_say_what_became_of_a_callback(
-        self, site: Site, desk: HandDesk, counted: Counted, receipt: Receipt, outcome: str
+        self, site: Site, desk: HandDesk, counted: Counted, receipt: ReceiveResult, outcome: str
     ) -> None:
         desk.receipt = receipt
         site.deliver(desk.token)
@@ -695,7 +700,7 @@ class TestMetrics:
     def test_say_that_a_delivery_was_not_recorded_since_nothing_has_ended(
         self, site: Site, desk: HandDesk, counted: Counted
     ) -> None:
-        desk.receipt = Receipt()
+        desk.receipt = ReceiveResult()
         assert site.deliver(desk.token, changed(state="processing")) == ACCEPTED
         assert counted.get(timeout=30) == ("seedream.callback.deliveries", {"outcome": "unfinished"})
 
@@ -715,34 +720,34 @@ class TestMetrics:
 
 class TestATaskThatIsNotReady:
     def test_is_tried_again_until_it_is_resumed(self, site: Site, desk: HandDesk) -> None:
-        desk.receipt = Receipt(again_at=time.time())
-        desk.resumes.extend([Receipt(again_at=time.time()), Receipt(resumed=1)])
+        desk.receipt = ReceiveResult(again_at=time.time())
+        desk.resumes.extend([ReceiveResult(again_at=time.time()), ReceiveResult(resumed=1)])
         site.deliver(desk.token)
         assert desk.resumed.wait(30)
 
     def test_is_tried_again_after_trouble(self, site: Site, desk: HandDesk) -> None:
-        desk.receipt = Receipt(again_at=time.time())
-        desk.resumes.extend([ConnectionError("busy"), Receipt(resumed=1)])
+        desk.receipt = ReceiveResult(again_at=time.time())
+        desk.resumes.extend([ConnectionError("busy"), ReceiveResult(resumed=1)])
         site.deliver(desk.token)
         assert desk.resumed.wait(30)
 
     def test_is_given_up_when_it_has_ended(self, open_site: OpenSite, desk: HandDesk) -> None:
         site = open_site(later=1)
-        desk.receipt = Receipt(again_at=time.time())
+        desk.receipt = ReceiveResult(again_at=time.time())
         desk.resumes.append(Refused(Reason.ENDED))
         site.deliver(ended := desk.token)
         assert desk.resumed.wait(30)
         # There is a place for another one then.
         desk.token = new_token()
         desk.resumed.clear()
-        desk.resumes.append(Receipt())
+        desk.resumes.append(ReceiveResult())
         while not desk.resumed.is_set():
             assert site.deliver(desk.token) == ACCEPTED
         assert desk.attempts == [ended, desk.token]
 
     def test_waits_once_however_often_it_is_delivered(self, site: Site, desk: HandDesk) -> None:
-        desk.receipt = Receipt(again_at=time.time() + 0.3)
-        desk.resumes.append(Receipt())
+        desk.receipt = ReceiveResult(again_at=time.time() + 0.3)
+        desk.resumes.append(ReceiveResult())
         for _ in range(5):
             assert site.deliver(desk.token) == ACCEPTED
         assert desk.resumed.wait(30)
@@ -753,8 +758,8 @@ class TestATaskThatIsNotReady:
         self, open_site: OpenSite, desk: HandDesk, caplog: pytest.LogCaptureFixture
     ) -> None:
         site = open_site(later=0)
-        desk.receipt = Receipt(again_at=time.time())
-        desk.resumes.append(Receipt())
+        desk.receipt = ReceiveResult(again_at=time.time())
+        desk.resumes.append(ReceiveResult())
         for _ in range(3):
             assert site.deliver(desk.token) == ACCEPTED
         assert not desk.resumed.wait(0.3)
@@ -805,10 +810,10 @@ class Clock:
         """
         answers = iter(later)
 
-        async def resume(token: CallbackToken) -> Receipt:
-            return Receipt(again_at=next(answers))
+        async def resume(token: CallbackToken) -> ReceiveResult:
+            return ReceiveResult(again_at=next(answers))
 
-        resumes = LaterResumes(resume, 1)
+        resumes = ResumeRetries(resume, 1)
         assert resumes.plan(new_token(), at)
         (task,) = resumes._waiting.values()
         await task

@@ -26,13 +26,13 @@ from airflow_provider_seedream.apixo.records import Submission
 from airflow_provider_seedream.callback_endpoint import deliveries
 from airflow_provider_seedream.callback_endpoint.deliveries import check, receive, resume
 from airflow_provider_seedream.callback_endpoint.resuming import SOON, TRIGGER, Candidate, Plan, Wait
-from airflow_provider_seedream.callback_endpoint.standing import Reason, Receipt, Refused
+from airflow_provider_seedream.callback_endpoint.standing import Reason, ReceiveResult, Refused
 from airflow_provider_seedream.callbacks.delivery import (
-    NOTE_XCOM_KEY,
+    DELIVERY_XCOM_KEY,
     Delivery,
-    Note,
-    Resumption,
-    note_key,
+    DeliveryRecord,
+    ResumeEvent,
+    delivery_key,
     waiter_key,
 )
 from airflow_provider_seedream.callbacks.token import CallbackToken
@@ -47,8 +47,8 @@ DEADLINE = NOW + 900
 FINISHED = Delivery("task_1", "success")
 FORGED = Delivery("task_of_a_stranger", "success")
 
-NOTHING = Receipt()
-TOLD = Resumption(delivered_at=NOW, deadline=DEADLINE, seedream_task_ids=("task_1",))
+NOTHING = ReceiveResult()
+TOLD = ResumeEvent(delivered_at=NOW, deadline=DEADLINE, seedream_task_ids=("task_1",))
 
 State = TaskInstanceState | None
 PARKED = [
@@ -75,7 +75,7 @@ def trigger_kwargs(
     trigger = SeedreamTaskTrigger(
         seedream_task_ids=task_ids or ["task_1"],
         deadline=deadline,
-        first_look=20.0,
+        first_poll=20.0,
         interval_low=60.0,
         interval_high=60.0,
         not_before=not_before,
@@ -91,10 +91,12 @@ def bought(*purchases: tuple[str, CallbackToken], intent: CallbackToken | None =
         max_tries=0,
         fingerprint="f",
         purchases=tuple(
-            Submission(seedream_task_id=task_id, price_per_image=Decimal("0.035"), callback=token.digest)
+            Submission(
+                seedream_task_id=task_id, price_per_image=Decimal("0.035"), callback_digest=token.digest
+            )
             for task_id, token in purchases
         ),
-        intent=Intent(fingerprint="f", at=NOW, charge=Decimal("0.035"), callback=intent.digest)
+        intent=Intent(fingerprint="f", at=NOW, charge=Decimal("0.035"), callback_digest=intent.digest)
         if intent
         else None,
     )
@@ -183,7 +185,7 @@ class World:
         with self.rows() as (rows, run):
             rows.keep(run, task_id, key=key, value=value)
 
-    def look(self, task_id: str = "generate", map_index: int = -1) -> Any:
+    def poll(self, task_id: str = "generate", map_index: int = -1) -> Any:
         """The task instance as it is now, detached."""
         from airflow.models.taskinstance import TaskInstance
         from airflow.utils.session import create_session
@@ -194,23 +196,23 @@ class World:
             return ti
 
     def state(self, task_id: str = "generate", map_index: int = -1) -> State:
-        return self.look(task_id, map_index).state
+        return self.poll(task_id, map_index).state
 
     def event(self, task_id: str = "generate", map_index: int = -1) -> Any:
         """What the worker is told that takes up the task."""
         from airflow.sdk.serde import deserialize
 
-        kwargs: Any = deserialize(self.look(task_id, map_index).next_kwargs)
+        kwargs: Any = deserialize(self.poll(task_id, map_index).next_kwargs)
         return kwargs["event"]
 
-    def note(self, token: CallbackToken) -> Note | None:
+    def note(self, token: CallbackToken) -> DeliveryRecord | None:
         """What the task that has bought finds, if anything."""
         from airflow.state import TaskScope, get_state_backend
 
         task = token.task
         scope = TaskScope(task.dag_id, task.run_id, task.task_id, task.map_index)
-        value = get_state_backend().get(scope, note_key(token.digest))
-        return None if value is None else Note.from_json(json.loads(value))
+        value = get_state_backend().get(scope, delivery_key(token.digest))
+        return None if value is None else DeliveryRecord.from_json(json.loads(value))
 
     def xcom(self, token: CallbackToken) -> Any:
         """What a sensor of another task finds."""
@@ -220,7 +222,7 @@ class World:
         task = token.task
         with create_session(scoped=False) as session:
             query = select(XComModel.value).where(
-                *_of(XComModel, self, task.task_id, task.map_index), XComModel.key == NOTE_XCOM_KEY
+                *_of(XComModel, self, task.task_id, task.map_index), XComModel.key == DELIVERY_XCOM_KEY
             )
             return session.scalar(query)
 
@@ -280,16 +282,16 @@ class TestADeferredTask:
     def test_is_resumed_and_told_when_the_callback_came_and_how_long_it_may_wait(self, world: World) -> None:
         token = world.generating()
         check(token)
-        assert receive(token, FINISHED, NOW) == Receipt(resumed=1)
-        ti = world.look()
+        assert receive(token, FINISHED, NOW) == ReceiveResult(resumed=1)
+        ti = world.poll()
         assert (ti.state, ti.trigger_id, ti.next_method) == ("scheduled", None, "execute_complete")
-        resumption = Resumption.from_event(world.event())
+        resumption = ResumeEvent.from_event(world.event())
         assert resumption == TOLD
 
     def test_is_told_which_tasks_its_wait_was_about(self, world: World) -> None:
         token = world.generating(task_ids=("task_2", "task_1"))
         receive(token, FINISHED, NOW)
-        resumption = Resumption.from_event(world.event())
+        resumption = ResumeEvent.from_event(world.event())
         assert resumption is not None
         assert resumption.seedream_task_ids == ("task_1", "task_2")
 
@@ -305,11 +307,11 @@ class TestADeferredTask:
 
     def test_is_resumed_within_its_dwell_by_nobody_and_right_after_it(self, world: World) -> None:
         token = world.generating(not_before=NOW + 8)
-        assert receive(token, FINISHED, NOW) == Receipt(again_at=NOW + 8)
-        assert resume(token, NOW + 7.999) == Receipt(again_at=NOW + 8)
+        assert receive(token, FINISHED, NOW) == ReceiveResult(again_at=NOW + 8)
+        assert resume(token, NOW + 7.999) == ReceiveResult(again_at=NOW + 8)
         assert world.state() == "deferred"
-        assert resume(token, NOW + 8) == Receipt(resumed=1)
-        assert Resumption.from_event(world.event()) == TOLD
+        assert resume(token, NOW + 8) == ReceiveResult(resumed=1)
+        assert ResumeEvent.from_event(world.event()) == TOLD
 
     def test_past_its_deadline_is_resumed_all_the_same(self, world: World) -> None:
         token = world.generating(deadline=NOW - 100)
@@ -340,7 +342,7 @@ class TestADeferredTask:
         token = world.generating()
         with create_session(scoped=False) as session:
             changed = {Trigger.encrypted_kwargs: "gAAAA"}
-            session.execute(update(Trigger).where(Trigger.id == world.look().trigger_id).values(changed))
+            session.execute(update(Trigger).where(Trigger.id == world.poll().trigger_id).values(changed))
         assert receive(token, FINISHED, NOW) == NOTHING
         assert world.state() == "deferred"
 
@@ -365,16 +367,16 @@ class TestATriggersOwnEvent:
 
     def test_after_the_callback_resumes_nobody(self, world: World) -> None:
         token = world.generating()
-        trigger_id = world.look().trigger_id
+        trigger_id = world.poll().trigger_id
         receive(token, FINISHED, NOW)
         world.change(state="running")
         self.fire(trigger_id)
         assert world.state() == "running"
-        assert Resumption.from_event(world.event()) is not None
+        assert ResumeEvent.from_event(world.event()) is not None
 
     def test_before_the_callback_is_the_one_that_counts(self, world: World) -> None:
         token = world.generating()
-        self.fire(world.look().trigger_id)
+        self.fire(world.poll().trigger_id)
         assert receive(token, FINISHED, NOW).resumed == 0
         assert world.event() == self.VERDICTS
 
@@ -383,7 +385,9 @@ class TestTheNote:
     def test_lies_where_the_task_and_its_sensors_look_for_it(self, world: World) -> None:
         token = world.generating(TaskInstanceState.RUNNING)
         receive(token, FINISHED, NOW)
-        note = Note(digest=token.digest, seedream_task_id="task_1", state="success", delivered_at=NOW)
+        note = DeliveryRecord(
+            digest=token.digest, seedream_task_id="task_1", state="success", delivered_at=NOW
+        )
         assert world.note(token) == note
         assert world.xcom(token) == note.to_json()
 
@@ -391,7 +395,7 @@ class TestTheNote:
         token = world.generating(TaskInstanceState.RUNNING)
         receive(token, FINISHED, NOW)
         receipt = receive(token, Delivery("task_1", "failed"), NOW + 30)
-        assert receipt == Receipt(repeated=True, again_at=NOW + 30 + SOON)
+        assert receipt == ReceiveResult(repeated=True, again_at=NOW + 30 + SOON)
         note = world.note(token)
         assert note is not None
         assert (note.delivered_at, note.state) == (NOW, "success")
@@ -410,7 +414,7 @@ class TestTheNote:
         receive(token, FINISHED, NOW)
         with create_session(scoped=False) as session:
             query = select(TaskStateStoreModel.expires_at).where(
-                TaskStateStoreModel.key == note_key(token.digest)
+                TaskStateStoreModel.key == delivery_key(token.digest)
             )
             assert session.scalar(query).timestamp() == NOW + 30 * 24 * 3600
 
@@ -442,8 +446,8 @@ class TestTheNote:
                 receive(token, FINISHED, NOW)
         assert world.note(token) is not None
         assert world.state() == "deferred"
-        assert receive(token, FINISHED, NOW + 30) == Receipt(resumed=1, repeated=True)
-        assert Resumption.from_event(world.event()) == TOLD
+        assert receive(token, FINISHED, NOW + 30) == ReceiveResult(resumed=1, repeated=True)
+        assert ResumeEvent.from_event(world.event()) == TOLD
 
 
 class TestATaskThatIsNotDeferred:
@@ -452,7 +456,7 @@ class TestATaskThatIsNotDeferred:
         self, world: World, state: TaskInstanceState
     ) -> None:
         token = world.generating(state)
-        assert receive(token, FINISHED, NOW) == Receipt(again_at=NOW + SOON)
+        assert receive(token, FINISHED, NOW) == ReceiveResult(again_at=NOW + SOON)
         assert world.state() == state
         assert world.note(token) is not None
 
@@ -480,7 +484,7 @@ class TestATaskThatIsNotDeferred:
         receive(token, FINISHED, NOW)
         world.change(state=state)
         check(token)
-        assert receive(token, FINISHED, NOW + 30) == Receipt(repeated=True)
+        assert receive(token, FINISHED, NOW + 30) == ReceiveResult(repeated=True)
         assert resume(token, NOW + 30) == NOTHING
         assert world.state() == state
 
@@ -521,7 +525,7 @@ class TestATaskThatIsNotDeferred:
         token = world.generating(not_before=NOW + 8)
         receive(token, FINISHED, NOW)
         world.change(max_tries=3)
-        assert receive(token, FINISHED, NOW + 30) == Receipt(repeated=True)
+        assert receive(token, FINISHED, NOW + 30) == ReceiveResult(repeated=True)
         assert world.state() == "deferred"
 
     def test_whose_dag_was_deleted_is_unknown(self, world: World) -> None:
@@ -540,7 +544,7 @@ class TestATaskIsResumedOnce:
     def test_when_the_delivery_is_repeated(self, world: World) -> None:
         token = world.generating()
         receive(token, FINISHED, NOW)
-        assert receive(token, FINISHED, NOW + 30) == Receipt(repeated=True)
+        assert receive(token, FINISHED, NOW + 30) == ReceiveResult(repeated=True)
         assert resume(token, NOW + 31) == NOTHING
 
     def test_when_it_has_deferred_again_because_it_had_not_ended(self, world: World) -> None:
@@ -548,14 +552,14 @@ class TestATaskIsResumedOnce:
         receive(token, FINISHED, NOW)
         with world.rows() as (rows, run):
             rows.defer(run, "generate", classpath=TRIGGER, kwargs=trigger_kwargs(not_before=NOW + 50))
-        assert receive(token, FINISHED, NOW + 60) == Receipt(repeated=True)
+        assert receive(token, FINISHED, NOW + 60) == ReceiveResult(repeated=True)
         assert world.state() == "deferred"
 
     def test_when_it_is_retried(self, world: World) -> None:
         token = world.generating()
         receive(token, FINISHED, NOW)
         world.change(state="running", try_number=2)
-        assert receive(token, FINISHED, NOW + 30) == Receipt(repeated=True)
+        assert receive(token, FINISHED, NOW + 30) == ReceiveResult(repeated=True)
 
     def test_when_the_same_delivery_comes_many_times_at_once(self, world: World) -> None:
         for map_index in range(10):
@@ -651,8 +655,8 @@ class TestATopUp:
         world.task(waits_for=trigger_kwargs("task_2"), kept=kept)
         assert reason(receive, second, FINISHED, NOW) == Reason.OTHER_TASK
         assert receive(first, FINISHED, NOW) == NOTHING
-        assert receive(second, Delivery("task_2", "success"), NOW + 1) == Receipt(resumed=1)
-        assert Resumption.from_event(world.event()) == replace(
+        assert receive(second, Delivery("task_2", "success"), NOW + 1) == ReceiveResult(resumed=1)
+        assert ResumeEvent.from_event(world.event()) == replace(
             TOLD, delivered_at=NOW + 1, seedream_task_ids=("task_2",)
         )
 
@@ -680,7 +684,7 @@ class TestASubmissionWithoutAnAnswer:
         token = world.token()
         world.task(state=TaskInstanceState.RUNNING, kept={KEY: bought(intent=token)})
         check(token)
-        assert receive(token, Delivery("task_9", "success"), NOW) == Receipt(again_at=NOW + SOON)
+        assert receive(token, Delivery("task_9", "success"), NOW) == ReceiveResult(again_at=NOW + SOON)
         note = world.note(token)
         assert note is not None
         assert note.seedream_task_id == "task_9"
@@ -692,20 +696,22 @@ class TestASubmissionWithoutAnAnswer:
         world.keep(KEY, bought(("task_1", token)))
         with world.rows() as (rows, run):
             rows.defer(run, "generate", classpath=TRIGGER, kwargs=trigger_kwargs())
-        assert resume(token, NOW + 2) == Receipt(resumed=1)
+        assert resume(token, NOW + 2) == ReceiveResult(resumed=1)
 
     def test_is_resumed_although_the_answer_could_not_be_recorded(self, world: World) -> None:
         token = world.token()
         world.task(waits_for=trigger_kwargs("task_9"), kept={KEY: bought(intent=token)})
-        assert receive(token, Delivery("task_9", "success"), NOW) == Receipt(resumed=1)
+        assert receive(token, Delivery("task_9", "success"), NOW) == ReceiveResult(resumed=1)
 
     def test_that_was_forged_about_still_hears_the_truth(self, world: World) -> None:
         token = world.token()
         world.task(state=TaskInstanceState.RUNNING, kept={KEY: bought(intent=token)})
         receive(token, FORGED, NOW)
         receipt = receive(token, FINISHED, NOW + 2)
-        assert receipt == Receipt(again_at=NOW + 2 + SOON)
-        note = Note(digest=token.digest, seedream_task_id="task_1", state="success", delivered_at=NOW + 2)
+        assert receipt == ReceiveResult(again_at=NOW + 2 + SOON)
+        note = DeliveryRecord(
+            digest=token.digest, seedream_task_id="task_1", state="success", delivered_at=NOW + 2
+        )
         assert world.note(token) == note
         assert world.xcom(token) == note.to_json()
 
@@ -717,8 +723,8 @@ class TestASubmissionWithoutAnAnswer:
         with world.rows() as (rows, run):
             rows.defer(run, "generate", classpath=TRIGGER, kwargs=trigger_kwargs())
         assert reason(receive, token, FORGED, NOW) == Reason.OTHER_TASK
-        assert receive(token, FINISHED, NOW + 2) == Receipt(resumed=1)
-        assert receive(token, FINISHED, NOW + 3) == Receipt(repeated=True)
+        assert receive(token, FINISHED, NOW + 2) == ReceiveResult(resumed=1)
+        assert receive(token, FINISHED, NOW + 3) == ReceiveResult(repeated=True)
         note = world.note(token)
         assert note is not None
         assert note.seedream_task_id == "task_1"
@@ -730,7 +736,7 @@ class TestASubmissionWithoutAnAnswer:
         assert receive(token, FORGED, NOW).resumed == 1
         with world.rows() as (rows, run):
             rows.defer(run, "generate", classpath=TRIGGER, kwargs=trigger_kwargs(*ids))
-        assert receive(token, FINISHED, NOW + 2) == Receipt(resumed=1)
+        assert receive(token, FINISHED, NOW + 2) == ReceiveResult(resumed=1)
 
     def test_hears_the_same_delivery_once(self, world: World) -> None:
         token = world.token()
@@ -817,7 +823,7 @@ class TestATaskThatEndedBeforeItKnewWhatItBought:
         token = self.lost(world)
         receive(token, FINISHED, NOW)
         world.change(max_tries=3)
-        assert receive(token, FORGED, NOW + 2) == Receipt(repeated=True)
+        assert receive(token, FORGED, NOW + 2) == ReceiveResult(repeated=True)
         note = world.note(token)
         assert note is not None
         assert note.seedream_task_id == "task_1"
@@ -848,17 +854,17 @@ class TestSensors:
     def test_one_that_waits_for_the_purchase_of_another_task_is_resumed(self, world: World) -> None:
         token = world.submitted()
         world.sensor("wait", token)
-        assert receive(token, FINISHED, NOW) == Receipt(resumed=1)
-        assert Resumption.from_event(world.event("wait")) == TOLD
+        assert receive(token, FINISHED, NOW) == ReceiveResult(resumed=1)
+        assert ResumeEvent.from_event(world.event("wait")) == TOLD
         assert world.state("submit") == "success"
 
     def test_one_is_ready_and_one_dwells(self, world: World) -> None:
         token = world.submitted()
         world.sensor("ready", token)
         world.sensor("dwelling", token, not_before=NOW + 9)
-        assert receive(token, FINISHED, NOW) == Receipt(resumed=1, again_at=NOW + 9)
+        assert receive(token, FINISHED, NOW) == ReceiveResult(resumed=1, again_at=NOW + 9)
         assert (world.state("ready"), world.state("dwelling")) == ("scheduled", "deferred")
-        assert resume(token, NOW + 9) == Receipt(resumed=1)
+        assert resume(token, NOW + 9) == ReceiveResult(resumed=1)
         assert world.state("dwelling") == "scheduled"
         assert resume(token, NOW + 10) == NOTHING
 
@@ -868,7 +874,7 @@ class TestSensors:
     ) -> None:
         token = world.submitted()
         world.sensor("wait", token, state=state)
-        assert receive(token, FINISHED, NOW) == Receipt(again_at=NOW + SOON)
+        assert receive(token, FINISHED, NOW) == ReceiveResult(again_at=NOW + SOON)
         assert world.state("wait") == state
 
     @pytest.mark.parametrize("state", [*ENDED, TaskInstanceState.SUCCESS, TaskInstanceState.UP_FOR_RETRY])
@@ -941,7 +947,7 @@ class TestABusyDatabase:
         if dialect == "postgresql":
             self.hangs(monkeypatch, token)
         assert world.state() == "deferred"
-        assert receive(token, FINISHED, NOW + 30) == Receipt(resumed=1)
+        assert receive(token, FINISHED, NOW + 30) == ReceiveResult(resumed=1)
 
     def hangs(self, monkeypatch: pytest.MonkeyPatch, token: CallbackToken) -> None:
         """A statement that waits for no lock has its limit, too."""
@@ -963,7 +969,7 @@ class TestThePlan:
     def test_never_resumes_but_a_deferred_task_of_this_purchase_after_its_dwell(
         self, not_before: float, now: float, state: State, seedream_task_id: str
     ) -> None:
-        note = Note(digest="d", seedream_task_id="task_1", state="success", delivered_at=now)
+        note = DeliveryRecord(digest="d", seedream_task_id="task_1", state="success", delivered_at=now)
         wait = Wait(frozenset(["task_1"]), not_before) if state == "deferred" else None
         plan = Plan.of([Candidate("t", -1, state, wait)], note, seedream_task_id, now)
         if plan.ready:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_seedream.apixo.status import TaskStatus
-from airflow_provider_seedream.callbacks.delivery import Delivery, Resumption
+from airflow_provider_seedream.callbacks.delivery import Delivery, ResumeEvent
 
 
 def delivery(code: int = 200, **data: Any) -> Delivery | None:
@@ -55,14 +55,14 @@ def test_a_delivery_of_no_task_is_none(task_id: Any) -> None:
 
 class TestAResumption:
     def test_comes_through_as_json(self) -> None:
-        resumption = Resumption(delivered_at=1.5, deadline=9.0, seedream_task_ids=("task_1", "task_2"))
-        assert Resumption.from_event(json.loads(json.dumps(resumption.to_event()))) == resumption
+        resumption = ResumeEvent(delivered_at=1.5, deadline=9.0, seedream_task_ids=("task_1", "task_2"))
+        assert ResumeEvent.from_event(json.loads(json.dumps(resumption.to_event()))) == resumption
 
     @pytest.mark.parametrize("fields", [{}, {"seedream_task_ids": None}, {"seedream_task_ids": "task_1"}])
     def test_of_another_release_is_read_without_what_it_does_not_say(self, fields: dict[str, Any]) -> None:
         event = {"callback": {"delivered_at": 1, "newer": True, **fields}}
-        assert Resumption.from_event(event) == Resumption(delivered_at=1.0)
+        assert ResumeEvent.from_event(event) == ResumeEvent(delivered_at=1.0)
 
     @pytest.mark.parametrize("event", [None, {}, {"verdicts": []}, {"callback": 1}, {"callback": {}}])
     def test_is_not_seen_in_an_event_of_a_trigger(self, event: Any) -> None:
-        assert Resumption.from_event(event) is None
+        assert ResumeEvent.from_event(event) is None

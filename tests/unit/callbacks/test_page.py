@@ -20,7 +20,7 @@ from airflow_provider_seedream.worker.waiting import CALLED_POLL_SECONDS, DEFAUL
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "callbacks.md").read_text()
 WORDS = " ".join(PAGE.split())
 LIMITS = Limits()
-LOOKS = [tier.pace.first_look for tier in SEEDREAM_4_5.resolutions.values()]
+LOOKS = [tier.pace.first_poll for tier in SEEDREAM_4_5.resolutions.values()]
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_seedream.apixo.exchange import Luck
+from airflow_provider_seedream.apixo.exchange import Timing
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.errors import (
     AmbiguousSubmitError,
     DeadlineError,
-    LookFailedError,
     NotDeliveredError,
+    PollFailedError,
     RefusedError,
     SeedreamError,
     TaskFailedError,
@@ -35,7 +35,7 @@ class BothFlavours:
 
     def __init__(self, flavour: str) -> None:
         self.hook = SeedreamHook()
-        self.hook._luck = Luck(uniform=lambda low, high: 0.0)
+        self.hook._timing = Timing(uniform=lambda low, high: 0.0)
         self._async = flavour == "async"
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
@@ -88,7 +88,7 @@ class TestTheCalls:
         assert f"Task {task_id}: state processing_r2" in capsys.readouterr().out
 
     def test_an_unknown_task(self, hook: BothFlavours) -> None:
-        with pytest.raises(LookFailedError, match="404.*Check the base URL, the model and the taskId"):
+        with pytest.raises(PollFailedError, match="404.*Check the base URL, the model and the taskId"):
             hook.get_status("nobody")
 
 
@@ -191,7 +191,7 @@ class TestLooksSurvive:
         answer = b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n" + b"x" * (2 * 1024 * 1024)
         with raw_server(answer) as (port, _):
             connect(host=f"http://127.0.0.1:{port}/api/v1")
-            with pytest.raises(LookFailedError, match="larger than 1048576 bytes"):
+            with pytest.raises(PollFailedError, match="larger than 1048576 bytes"):
                 hook.get_status("t1")
 
 
@@ -249,11 +249,11 @@ class TestATriggererSharesOneClient:
     async def test_per_account(self, connected: Apixo) -> None:
         account = SeedreamHook().account
         async with (
-            shared_client.looking_client(account) as first,
-            shared_client.looking_client(await SeedreamHook().account_async()) as second,
+            shared_client.shared_poll_client(account) as first,
+            shared_client.shared_poll_client(await SeedreamHook().account_async()) as second,
         ):
             assert first is second
-        async with shared_client.looking_client(account) as third:
+        async with shared_client.shared_poll_client(account) as third:
             assert third is not first
 
     async def test_a_hundred_waits_share_their_connections(self, connected: Apixo) -> None:

@@ -14,8 +14,8 @@ from airflow.sdk import BaseOperator
 
 from airflow_provider_seedream import parameters
 from airflow_provider_seedream.apixo.request import GenerateRequest
-from airflow_provider_seedream.callbacks.delivery import Note, note_key
-from airflow_provider_seedream.errors import AmbiguousSubmitError, InvalidRequestError, LookFailedError
+from airflow_provider_seedream.callbacks.delivery import DeliveryRecord, delivery_key
+from airflow_provider_seedream.errors import AmbiguousSubmitError, InvalidRequestError, PollFailedError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator, SeedreamSubmitOperator
 from airflow_provider_seedream.purchases.journal_store import KEY
@@ -55,7 +55,7 @@ def generate(**fixed: Any) -> TaskTries:
 def leave_note(tries: TaskTries, called: ApiServer, number: int = 1) -> None:
     """What the api-server does with a callback, when it comes."""
     heard = called.wait_for(number)
-    tries.store.set(note_key(heard.token.digest), heard.note.to_json())
+    tries.store.set(delivery_key(heard.token.digest), heard.note.to_json())
 
 
 def lose_the_answer(apixo: Apixo) -> None:
@@ -75,8 +75,8 @@ class TestWhatIsSent:
         tries = generate()
         tries.run_until_deferral()
         before, after = (write for write in tries.store.writes if "intent" in write)
-        assert before["intent"]["callback"] == called.wait_for().token.digest
-        assert after["purchases"][0]["callback"] == called.wait_for().token.digest
+        assert before["intent"]["callback_digest"] == called.wait_for().token.digest
+        assert after["purchases"][0]["callback_digest"] == called.wait_for().token.digest
 
     def test_the_secret_is_nowhere_in_airflow(
         self, called: ApiServer, capfd: pytest.CaptureFixture[str]
@@ -96,7 +96,7 @@ class TestWhatIsSent:
         operator, _ = tries.run_until_deferral()
         called.stores.append(tries.store)
         first = called.wait_for()
-        tries.store.set(note_key(first.token.digest), first.note.to_json())
+        tries.store.set(delivery_key(first.token.digest), first.note.to_json())
         tries.resume(operator, resumption())
         second = called.wait_for(2)
         assert first.token.nonce != second.token.nonce
@@ -113,13 +113,13 @@ class TestTheWait:
     def test_looks_are_few(self, called: ApiServer) -> None:
         _, outcome = generate(prompt=LONG).run_until_deferral()
         asked = deferral(outcome)
-        assert (asked["first_look"], asked["interval_low"], asked["interval_high"]) == (20, 60, 60)
-        assert asked["called"]
+        assert (asked["first_poll"], asked["interval_low"], asked["interval_high"]) == (20, 60, 60)
+        assert asked["awaits_callback"]
 
     def test_their_pace_can_be_chosen(self, called: ApiServer) -> None:
         _, outcome = generate(prompt=LONG, poll_interval=300, first_poll=90).run_until_deferral()
         asked = deferral(outcome)
-        assert (asked["first_look"], asked["interval_high"]) == (90, 300)
+        assert (asked["first_poll"], asked["interval_high"]) == (90, 300)
 
     def test_a_callback_before_the_deferral_is_found(self, called: ApiServer, connected: Apixo) -> None:
         tries = generate(prompt="a fox [[seconds:0]]")
@@ -168,20 +168,20 @@ class TestResumed:
         tries = generate(prompt=LONG)
         operator, _ = tries.run_until_deferral()
         (bought,) = tries.store.get(KEY)["purchases"]
-        forged = Note(
-            digest=bought["callback"],
+        forged = DeliveryRecord(
+            digest=bought["callback_digest"],
             seedream_task_id=bought["seedream_task_id"],
             state="success",
             delivered_at=time.time(),
         )
-        tries.store.set(note_key(forged.digest), forged.to_json())
+        tries.store.set(delivery_key(forged.digest), forged.to_json())
         deadline = time.time() + 7
         outcome = tries.resume_until_deferral(operator, resumption(deadline))
         again = deferral(outcome)
         assert connected.tasks()[0]["polls"] == 1
         assert again["deadline"] == deadline, "a callback must not make the wait longer"
-        assert (again["interval_high"], again["called"]) == (60, True)
-        assert again["created_at"] + again["first_look"] > time.time() + 50, "nothing looks again soon"
+        assert (again["interval_high"], again["awaits_callback"]) == (60, True)
+        assert again["created_at"] + again["first_poll"] > time.time() + 50, "nothing looks again soon"
 
     def test_a_look_that_fails_leaves_the_wait_to_the_triggerer(
         self, called: ApiServer, connected: Apixo
@@ -191,7 +191,7 @@ class TestResumed:
         leave_note(tries, called)
         connected.fault("/statusTask", status=403)
         again = deferral(tries.resume_until_deferral(operator, resumption()))
-        assert again["created_at"] + again["first_look"] < time.time() + 25, "it looks soon"
+        assert again["created_at"] + again["first_poll"] < time.time() + 25, "it looks soon"
 
     def test_what_no_record_tells_is_known_from_what_the_wait_was_about(
         self, called: ApiServer, connected: Apixo
@@ -254,7 +254,7 @@ class TestALostAnswer:
             tries.run()
         leave_note(tries, called)
         connected.fault("/statusTask", times=4, status=503, headers={"Retry-After": "0"})
-        with pytest.raises(LookFailedError, match="looks again at the task that a callback has named"):
+        with pytest.raises(PollFailedError, match="looks again at the task that a callback has named"):
             tries.run()
         assert tries.run()["seedream_task_id"] == connected.tasks()[0]["taskId"]
         assert len(connected.tasks()) == 1
@@ -318,9 +318,11 @@ class TestALostAnswer:
         lose_the_answer(connected)
         with pytest.raises(AmbiguousSubmitError):
             tries.run()
-        digest = tries.store.get(KEY)["intent"]["callback"]
-        forged = Note(digest=digest, seedream_task_id="task_of_another", state="success", delivered_at=1.0)
-        tries.store.set(note_key(digest), forged.to_json())
+        digest = tries.store.get(KEY)["intent"]["callback_digest"]
+        forged = DeliveryRecord(
+            digest=digest, seedream_task_id="task_of_another", state="success", delivered_at=1.0
+        )
+        tries.store.set(delivery_key(digest), forged.to_json())
         with pytest.raises(AmbiguousSubmitError):
             tries.run()
         assert len(connected.tasks()) == 1
@@ -335,9 +337,11 @@ class TestALostAnswer:
         monkeypatch.setattr("airflow_provider_seedream.purchases.lost_answer.CLOCKS_APART", -3600.0)
         with pytest.raises(AmbiguousSubmitError):
             tries.run()
-        digest = tries.store.get(KEY)["intent"]["callback"]
-        forged = Note(digest=digest, seedream_task_id=older, state="success", delivered_at=time.time())
-        tries.store.set(note_key(digest), forged.to_json())
+        digest = tries.store.get(KEY)["intent"]["callback_digest"]
+        forged = DeliveryRecord(
+            digest=digest, seedream_task_id=older, state="success", delivered_at=time.time()
+        )
+        tries.store.set(delivery_key(digest), forged.to_json())
         with pytest.raises(AmbiguousSubmitError):
             tries.run()
 
@@ -358,7 +362,7 @@ class TestOwnEndpoint:
         heard = called.wait_for()
         assert heard.path == "/mine?for=fox"
         assert json.loads(heard.body)["data"]["taskId"] == connected.tasks()[0]["taskId"]
-        assert not deferral(tries.deferrals[0])["called"]
+        assert not deferral(tries.deferrals[0])["awaits_callback"]
 
     def test_needs_no_waiting_task(self, called: ApiServer, connected: Apixo) -> None:
         tries = generate(callback_url=f"{called.base_url}/mine", wait_for_completion=False)
@@ -476,5 +480,5 @@ class TestAnOlderWorker:
             state_store=False,
         )
         _, outcome = tries.run_until_deferral()
-        assert not deferral(outcome)["called"]
+        assert not deferral(outcome)["awaits_callback"]
         assert SeedreamHook().get_status(connected.tasks()[0]["taskId"]).state != "failed"

@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk import DAG, Asset, task
 from PIL import Image
 
-from airflow_provider_seedream.apixo.exchange import Luck
+from airflow_provider_seedream.apixo.exchange import Timing
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import (
@@ -313,7 +313,7 @@ class TestDownload:
     def finished(self, connected: Apixo) -> dict[str, Any]:
         """The result of a task with two images."""
         hook = SeedreamHook()
-        hook._luck = Luck(uniform=lambda low, high: 0.05)
+        hook._timing = Timing(uniform=lambda low, high: 0.05)
         task_id = hook.submit(GenerateRequest(prompt="a fox", max_images=2, aspect_ratio="1:1"))
         status = hook.wait(task_id)
         return {"seedream_task_id": task_id, "urls": list(status.urls), "size": [2048, 2048]}

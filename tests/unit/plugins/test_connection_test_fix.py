@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from airflow_provider_seedream.plugins.connection_test_fix import MAX_BYTES, PortlessConnectionTests
+from airflow_provider_seedream.plugins.connection_test_fix import MAX_BYTES, ConnectionTestFix
 
 TEST = "/api/v2/connections/test"
 PRESSED = {"conn_type": "seedream", "connection_id": "c", "host": "", "port": 0, "password": "***"}
@@ -27,7 +27,7 @@ async def echo(request: Request) -> JSONResponse:
 async def received(path: str, body: bytes, method: str = "POST") -> bytes:
     """What arrives of a body."""
     app = Starlette(routes=[Route("/{path:path}", echo, methods=["POST", "PATCH"])])
-    transport = httpx.ASGITransport(app=PortlessConnectionTests(app))
+    transport = httpx.ASGITransport(app=ConnectionTestFix(app))
     async with httpx.AsyncClient(transport=transport, base_url="http://airflow") as client:
         answer = await client.request(method, path, content=body)
     text: str = answer.json()["body"]
@@ -62,7 +62,7 @@ async def passed_on(sent: list[Message]) -> tuple[list[bytes], int]:
     async def send(message: Message) -> None:
         """Nothing is answered."""
 
-    await PortlessConnectionTests(airflow)({"type": "http", "method": "POST", "path": TEST}, receive, send)
+    await ConnectionTestFix(airflow)({"type": "http", "method": "POST", "path": TEST}, receive, send)
     return arrived, collected[0]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_seedream.apixo.records import Submission
 from airflow_provider_seedream.apixo.request import GenerateRequest
-from airflow_provider_seedream.purchases.journal import Intent, Journal, NextStep, is_cleared
+from airflow_provider_seedream.purchases.journal import Intent, Journal, NextAction, is_cleared
 
 PRICE = Decimal("0.035")
 REQUEST = GenerateRequest(prompt="a fox", max_images=2)
@@ -30,35 +30,35 @@ class TestTheRecord:
         [
             EMPTY,
             EMPTY.intending(INTENT),
-            EMPTY.intending(INTENT).bought(MAIN),
-            EMPTY.bought(MAIN).intending(INTENT).written_off(),
-            EMPTY.bought(MAIN).without(["t1"], refunded=False),
+            EMPTY.intending(INTENT).record(MAIN),
+            EMPTY.record(MAIN).intending(INTENT).written_off(),
+            EMPTY.record(MAIN).without(["t1"], refunded=False),
         ],
     )
     def test_comes_back_as_it_was(self, journal: Journal) -> None:
         assert through_json(journal) == journal
 
     def test_holds_the_prompt_once(self) -> None:
-        assert json.dumps(EMPTY.bought(MAIN).bought(TOP_UP).to_json()).count("a fox") == 1
+        assert json.dumps(EMPTY.record(MAIN).record(TOP_UP).to_json()).count("a fox") == 1
 
 
 class TestTheNextStep:
     @pytest.mark.parametrize(
         ("journal", "step"),
         [
-            (EMPTY, NextStep.BUY),
-            (EMPTY.intending(INTENT), NextStep.AMBIGUOUS),
-            (EMPTY.intending(INTENT).withdrawn(), NextStep.BUY),
-            (EMPTY.intending(INTENT).bought(MAIN), NextStep.CARRY_ON),
-            (EMPTY.bought(MAIN).intending(INTENT), NextStep.CARRY_ON),
+            (EMPTY, NextAction.BUY),
+            (EMPTY.intending(INTENT), NextAction.AMBIGUOUS),
+            (EMPTY.intending(INTENT).withdrawn(), NextAction.BUY),
+            (EMPTY.intending(INTENT).record(MAIN), NextAction.CARRY_ON),
+            (EMPTY.record(MAIN).intending(INTENT), NextAction.CARRY_ON),
         ],
     )
-    def test_for_the_same_request(self, journal: Journal, step: NextStep) -> None:
-        assert journal.next_step("f") is step
+    def test_for_the_same_request(self, journal: Journal, step: NextAction) -> None:
+        assert journal.next_action("f") is step
 
-    @pytest.mark.parametrize("journal", [EMPTY.intending(INTENT), EMPTY.bought(MAIN)])
+    @pytest.mark.parametrize("journal", [EMPTY.intending(INTENT), EMPTY.record(MAIN)])
     def test_for_another_request_is_to_buy(self, journal: Journal) -> None:
-        assert journal.next_step("another") is NextStep.BUY
+        assert journal.next_action("another") is NextAction.BUY
 
 
 class TestMoney:
@@ -66,11 +66,11 @@ class TestMoney:
         assert EMPTY.intending(INTENT).written_off().lost == Decimal("0.070")
 
     def test_of_what_is_no_longer_followed_neither(self) -> None:
-        assert EMPTY.bought(MAIN).without(["t1"], refunded=False).spent == Decimal("0.070")
-        assert EMPTY.bought(MAIN).without(["t1"], refunded=True).spent == 0
+        assert EMPTY.record(MAIN).without(["t1"], refunded=False).spent == Decimal("0.070")
+        assert EMPTY.record(MAIN).without(["t1"], refunded=True).spent == 0
 
     def test_goes_along_to_another_request(self) -> None:
-        journal = EMPTY.bought(MAIN).intending(INTENT).for_request("g", Decimal("0.035"))
+        journal = EMPTY.record(MAIN).intending(INTENT).for_request("g", Decimal("0.035"))
         assert (journal.spent, journal.lost, journal.purchases) == (Decimal("0.035"), Decimal("0.070"), ())
 
 
@@ -80,7 +80,7 @@ class TestOtherRecords:
         assert (journal.purchases, journal.intent) == ((MAIN,), None)
 
     def test_that_name_nothing_new_change_nothing(self) -> None:
-        journal = EMPTY.bought(MAIN).intending(INTENT)
+        journal = EMPTY.record(MAIN).intending(INTENT)
         assert journal.with_purchases([MAIN]) is journal
 
 

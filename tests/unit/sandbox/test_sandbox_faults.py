@@ -45,7 +45,7 @@ class TestAStatusInPlaceOfTheApi:
 
     def test_can_be_a_page_of_html(self, account: Account) -> None:
         account.fault("/statusTask", {"status": 502, "body": "<html>Bad Gateway</html>"})
-        answer = account.look("task_1")
+        answer = account.poll("task_1")
         assert (answer.status_code, answer.text) == (502, "<html>Bad Gateway</html>")
         assert answer.headers["content-type"] == "text/html"
 
@@ -61,7 +61,7 @@ class TestAStatusInPlaceOfTheApi:
 
     def test_can_be_one_that_has_no_body(self, account: Account) -> None:
         account.fault("/statusTask", {"status": 204, "body": "ignored"})
-        assert account.look("task_1").content == b""
+        assert account.poll("task_1").content == b""
 
 
 class TestADroppedConnection:
@@ -120,7 +120,7 @@ class TestDamagedBytes:
         task = account.submit()
         account.fault("/statusTask", {"truncate": 10})
         with pytest.raises(httpx.RemoteProtocolError):
-            account.look(task)
+            account.poll(task)
 
 
 class TestADelay:
@@ -132,7 +132,7 @@ class TestADelay:
 
     def test_goes_with_a_status(self, account: Account) -> None:
         account.fault("/statusTask", {"delay": 0.05, "status": 504})
-        assert account.look("task_1").status_code == 504
+        assert account.poll("task_1").status_code == 504
 
     def test_holds_up_nobody_else(self, account: Account) -> None:
         account.fault("/generateTask", {"delay": 60})
@@ -150,7 +150,7 @@ class TestWhichRequestsAreHit:
     def test_those_under_the_path_only(self, account: Account) -> None:
         account.fault("/statusTask", {"status": 500})
         assert account.balance() == 100
-        assert account.look("task_1").status_code == 500
+        assert account.poll("task_1").status_code == 500
 
     def test_those_of_the_method_only(self, account: Account, url: str) -> None:
         account.fault("/results", {"status": 500}, method="GET")
@@ -160,27 +160,27 @@ class TestWhichRequestsAreHit:
     def test_one_fault_after_the_other(self, account: Account) -> None:
         account.fault("/statusTask", {"status": 500})
         account.fault("/statusTask", {"status": 429})
-        assert [account.look("task_1").status_code for _ in range(3)] == [500, 429, 404]
+        assert [account.poll("task_1").status_code for _ in range(3)] == [500, 429, 404]
 
     def test_none_after_they_are_cleared(self, account: Account) -> None:
         account.fault("/statusTask", {"status": 500}, times=9)
         assert account.control("DELETE", "/faults").json() == {"faults": []}
-        assert account.look("task_1").status_code == 404
+        assert account.poll("task_1").status_code == 404
 
 
 class TestAFaultThatStaysOn:
     """For soaks: a share of all requests fails, whoever sends them."""
 
-    def looks(self, account: Account, number: int) -> list[int]:
-        return [account.look("task_1").status_code for _ in range(number)]
+    def polls(self, account: Account, number: int) -> list[int]:
+        return [account.poll("task_1").status_code for _ in range(number)]
 
     def test_hits_every_nth_request(self, account: Account) -> None:
         account.fault("/statusTask", {"status": 500}, every=3, times=1000)
-        assert self.looks(account, 7) == [404, 404, 500, 404, 404, 500, 404]
+        assert self.polls(account, 7) == [404, 404, 500, 404, 404, 500, 404]
 
     def test_is_used_up_by_the_requests_that_it_hit(self, account: Account) -> None:
         account.fault("/statusTask", {"status": 500}, every=2, times=2)
-        assert self.looks(account, 6) == [404, 500, 404, 500, 404, 404]
+        assert self.polls(account, 6) == [404, 500, 404, 500, 404, 404]
 
     def test_counts_no_requests_of_other_paths_and_methods(self, account: Account, url: str) -> None:
         account.fault("/results", {"status": 500}, every=2, method="GET", times=9)
@@ -191,11 +191,11 @@ class TestAFaultThatStaysOn:
     def test_goes_with_others_on_one_path(self, account: Account) -> None:
         for status in (429, 500, 502):
             account.fault("/statusTask", {"status": status}, every=3, times=1000)
-        assert self.looks(account, 9) == [404, 404, 429, 500, 502, 429, 404, 500, 429]
+        assert self.polls(account, 9) == [404, 404, 429, 500, 502, 429, 404, 500, 429]
 
     def test_shows_what_is_left_of_it(self, account: Account) -> None:
         account.fault("/statusTask", {"status": 500}, every=2, times=9)
-        self.looks(account, 3)
+        self.polls(account, 3)
         (fault,) = account.fault("/results", {"corrupt": True}).json()["faults"][:1]
         assert (fault["every"], fault["times"]) == (2, 8)
 

@@ -77,7 +77,7 @@ class TestResetStartsAfresh:
         account.control("POST", "/reset")
         report = account.ledger()
         assert (report["accounts"], report["tasks"], report["requests"]) == ({}, [], [])
-        assert account.look("task_1").status_code == 404
+        assert account.poll("task_1").status_code == 404
 
 
 SUBMISSIONS = st.lists(

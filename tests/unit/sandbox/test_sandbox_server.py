@@ -127,7 +127,7 @@ class TestTheServerForTests:
         with SandboxServer() as one, SandboxServer() as other:
             first, second = Account(one, http, "key"), Account(other, http, "key")
             task = first.submit()
-            assert second.look(task).status_code == 404
+            assert second.poll(task).status_code == 404
             assert (first.balance(), second.balance()) == (99.965, 100)
 
     def test_stops_though_a_request_is_being_answered(self, http: httpx.Client) -> None:

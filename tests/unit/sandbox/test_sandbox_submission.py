@@ -225,7 +225,7 @@ class TestWhatThePageLeavesOpenIsAccepted:
 class TestUnknownPlaces:
     def test_an_unknown_model_is_404(self, account: Account) -> None:
         assert "Unknown model" in error_of(account.post({"input": text_to_image()}, model="seedream-9"), 404)
-        assert "Unknown model" in error_of(account.look("task_1", model="seedream-9"), 404)
+        assert "Unknown model" in error_of(account.poll("task_1", model="seedream-9"), 404)
 
     def test_an_unknown_path_is_404_and_a_wrong_method_405(self, account: Account) -> None:
         error_of(account.call("GET", "/nothing-here"), 404)

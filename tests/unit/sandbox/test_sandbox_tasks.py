@@ -58,12 +58,12 @@ class TestATaskBelongsToItsAccountAndModel:
     def test_another_account_gets_404(self, open_account: Callable[[str], Account]) -> None:
         mine, other = open_account("mine"), open_account("other")
         task = mine.submit()
-        assert other.look(task).status_code == 404
-        assert mine.look(task).status_code == 200
+        assert other.poll(task).status_code == 404
+        assert mine.poll(task).status_code == 200
 
     @pytest.mark.parametrize("task_id", ["task_12345678", "../../etc", "\x00", "狐", "x" * 5000])
     def test_an_unknown_task_is_404(self, account: Account, task_id: str) -> None:
-        assert account.look(task_id).status_code == 404
+        assert account.poll(task_id).status_code == 404
 
     def test_no_task_id_is_400(self, account: Account) -> None:
         assert account.call("GET", "/statusTask/seedream-4-5").status_code == 400
@@ -124,7 +124,7 @@ class TestEveryLookIsCounted:
         for _ in range(3):
             clock.advance(5)
             times.append(clock())
-            account.look(task)
+            account.poll(task)
         entry = account.ledger()["tasks"][0]
         assert entry["taskId"] == task
         assert entry["submitted_at"] == submitted

@@ -55,11 +55,11 @@ class Account:
         assert answer.status_code == 200, answer.text
         return str(answer.json()["data"]["taskId"])
 
-    def look(self, task_id: str, model: str = MODEL) -> httpx.Response:
+    def poll(self, task_id: str, model: str = MODEL) -> httpx.Response:
         return self.call("GET", f"/statusTask/{model}", params={"taskId": task_id})
 
     def status(self, task_id: str) -> dict[str, Any]:
-        data: dict[str, Any] = self.look(task_id).json()["data"]
+        data: dict[str, Any] = self.poll(task_id).json()["data"]
         return data
 
     def urls(self, task_id: str) -> list[str]:

@@ -10,7 +10,7 @@ from airflow.sdk import DAG
 
 from airflow_provider_seedream.apixo.records import Submission
 from airflow_provider_seedream.apixo.request import GenerateRequest
-from airflow_provider_seedream.callbacks.delivery import NOTE_XCOM_KEY, Note, waiter_key
+from airflow_provider_seedream.callbacks.delivery import DELIVERY_XCOM_KEY, DeliveryRecord, waiter_key
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import SeedreamSubmitOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamTaskSensor
@@ -35,13 +35,13 @@ def buy(prompt: str, *, seconds_ago: float = 0.0, callback: str | None = DIGEST)
         price_per_image=SeedreamHook().account.price_per_image,
         submitted_at=time.time() - seconds_ago,
         requested=1,
-        callback=callback,
+        callback_digest=callback,
     )
 
 
 def note_for(bought: Submission, digest: str = DIGEST) -> dict[str, Any]:
     """What the api-server leaves on the submitting task."""
-    note = Note(
+    note = DeliveryRecord(
         digest=digest, seedream_task_id=bought.seedream_task_id, state="success", delivered_at=time.time()
     )
     return note.to_json()
@@ -53,7 +53,7 @@ def sensor(bought: Submission, note: dict[str, Any] | None = None, **options: An
     def make(**changes: Any) -> SeedreamTaskSensor:
         tries.xcom.set("submission", bought.to_json())
         if note:
-            tries.xcom.set(NOTE_XCOM_KEY, note)
+            tries.xcom.set(DELIVERY_XCOM_KEY, note)
         with DAG("d", schedule=None):
             submit = SeedreamSubmitOperator(task_id="submit", prompt="a fox")
             task_id = bought.seedream_task_id
@@ -72,17 +72,17 @@ class TestWaiting:
         tries = sensor(buy(LONG))
         asked = deferral(tries.run_until_deferral()[1])
         assert tries.store.get(waiter_key(DIGEST))
-        assert (asked["first_look"], asked["interval_high"], asked["called"]) == (20, 60, True)
+        assert (asked["first_poll"], asked["interval_high"], asked["awaits_callback"]) == (20, 60, True)
 
     def test_its_pace_can_be_chosen(self) -> None:
         asked = deferral(sensor(buy(LONG), poke_interval=200).run_until_deferral()[1])
-        assert (asked["interval_low"], asked["called"]) == (200, True)
+        assert (asked["interval_low"], asked["awaits_callback"]) == (200, True)
 
     def test_a_late_start_looks_once_and_then_rarely(self, connected: Apixo) -> None:
         began = time.time()
         asked = deferral(sensor(buy(LONG, seconds_ago=30)).run_until_deferral()[1])
         assert connected.tasks()[0]["polls"] == 1
-        assert asked["created_at"] + asked["first_look"] >= began + 60, (
+        assert asked["created_at"] + asked["first_poll"] >= began + 60, (
             "the triggerer does not look again at once"
         )
 
@@ -95,14 +95,14 @@ class TestWaiting:
     def test_a_note_of_another_purchase_is_none_of_its_own(self, connected: Apixo) -> None:
         bought = buy(LONG)
         tries = sensor(bought, note_for(bought, digest="e2" * 32))
-        assert deferral(tries.run_until_deferral()[1])["called"]
+        assert deferral(tries.run_until_deferral()[1])["awaits_callback"]
         assert connected.tasks()[0]["polls"] == 0
 
     def test_where_it_cannot_say_so_it_looks_as_usual(self) -> None:
         tries = sensor(buy(LONG))
         tries.store.refuses_after = 0
         asked = deferral(tries.run_until_deferral()[1])
-        assert (asked["interval_high"], asked["called"]) == (5, False)
+        assert (asked["interval_high"], asked["awaits_callback"]) == (5, False)
 
     def test_a_note_that_cannot_be_read_does_not_matter(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def unreadable(*_: Any) -> Any:
@@ -111,11 +111,11 @@ class TestWaiting:
         monkeypatch.setattr(submissions, "_pushed_nearby", unreadable)
         tries = sensor(buy(LONG))
         monkeypatch.setattr(submissions, "recorded_submission", lambda *_: buy(LONG))
-        assert deferral(tries.run_until_deferral()[1])["called"]
+        assert deferral(tries.run_until_deferral()[1])["awaits_callback"]
 
     def test_without_callback_nothing_is_written(self) -> None:
         tries = sensor(buy(LONG, callback=None))
-        assert not deferral(tries.run_until_deferral()[1])["called"]
+        assert not deferral(tries.run_until_deferral()[1])["awaits_callback"]
         assert not tries.store.texts
 
     def test_one_that_cannot_be_resumed_looks_as_usual(self) -> None:
@@ -138,5 +138,5 @@ class TestResumed:
         outcome = tries.resume_until_deferral(operator, resumption(deadline))
         again = deferral(outcome)
         assert connected.tasks()[0]["polls"] == 1
-        assert (again["deadline"], again["interval_high"], again["called"]) == (deadline, 60, True)
-        assert again["created_at"] + again["first_look"] >= deadline - 1, "nothing looks again soon"
+        assert (again["deadline"], again["interval_high"], again["awaits_callback"]) == (deadline, 60, True)
+        assert again["created_at"] + again["first_poll"] >= deadline - 1, "nothing looks again soon"

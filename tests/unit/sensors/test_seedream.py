@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_seedream.apixo.exchange import Luck
+from airflow_provider_seedream.apixo.exchange import Timing
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.errors import DeadlineError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
@@ -39,7 +39,7 @@ def submit_and_wait(dag: DAG, mode: str, submit: dict[str, Any], **sensor: Any) 
 
 def finished_task() -> str:
     hook = SeedreamHook()
-    hook._luck = Luck(uniform=lambda low, high: 0.05)
+    hook._timing = Timing(uniform=lambda low, high: 0.05)
     task_id = hook.submit(GenerateRequest(prompt="a fox"))
     hook.wait(task_id)
     return task_id

@@ -13,12 +13,12 @@ import pytest
 from airflow.providers.common.compat.sdk import conf
 from airflow.triggers.base import TriggerEvent
 
-from airflow_provider_seedream.apixo.exchange import Luck
+from airflow_provider_seedream.apixo.exchange import Timing
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.apixo.verdict import Verdict
 from airflow_provider_seedream.apixo.watch import Outcome
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.triggers.seedream import LAST_LOOK_SECONDS, SeedreamTaskTrigger
+from airflow_provider_seedream.triggers.seedream import LAST_POLL_SECONDS, SeedreamTaskTrigger
 from tests.unit.conftest import Apixo, Connect
 
 
@@ -29,12 +29,12 @@ async def submit(prompt: str = "a fox", count: int = 1) -> list[str]:
 @pytest.fixture
 def shortest_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dice that always choose the shortest pause."""
-    shortest = partial(Luck, uniform=lambda low, high: low)
-    monkeypatch.setattr("airflow_provider_seedream.hooks.seedream.Luck", shortest)
+    shortest = partial(Timing, uniform=lambda low, high: low)
+    monkeypatch.setattr("airflow_provider_seedream.hooks.seedream.Timing", shortest)
 
 
 def trigger(task_ids: list[str], **arguments: Any) -> SeedreamTaskTrigger:
-    quick = {"first_look": 0.0, "interval_low": 0.01, "interval_high": 0.03, "deadline": time.time() + 60}
+    quick = {"first_poll": 0.0, "interval_low": 0.01, "interval_high": 0.03, "deadline": time.time() + 60}
     return SeedreamTaskTrigger(seedream_task_ids=task_ids, **{**quick, **arguments})
 
 
@@ -62,7 +62,7 @@ class TestOneEvent:
     @pytest.mark.parametrize(
         "sudden",
         [
-            {"first_look": 0.0},
+            {"first_poll": 0.0},
             {"deadline": 0.0},
             {"seedream_conn_id": "nobody"},
         ],
@@ -121,7 +121,7 @@ class TestBadDays:
         assert verdict.outcome is Outcome.FINISHED
 
     @pytest.mark.parametrize(
-        ("fault", "looks"),
+        ("fault", "polls"),
         [
             ({"status": 500, "body": "oops"}, 10),
             ({"status": 503}, 10),
@@ -134,13 +134,13 @@ class TestBadDays:
         ids=["500", "503", "no answer", "half an answer", "404", "foreign page", "empty answer"],
     )
     async def test_a_hundred_errors_in_a_row_end_in_one_event(
-        self, connected: Apixo, shortest_pauses: None, fault: dict[str, Any], looks: int
+        self, connected: Apixo, shortest_pauses: None, fault: dict[str, Any], polls: int
     ) -> None:
         task_ids = await submit()
         connected.fault("/statusTask", times=100, **fault)
         (verdict,) = await verdicts(trigger(task_ids))
         assert verdict.outcome is Outcome.ERROR
-        assert verdict.looks == looks
+        assert verdict.polls == polls
         with pytest.raises(Exception, match=rf"{task_ids[0]}.*The task itself is not affected"):
             verdict.success()
 
@@ -152,7 +152,7 @@ class TestBadDays:
         connected.fault("/statusTask", times=100, status=429, headers=headers)
         (verdict,) = await verdicts(trigger(task_ids, deadline=time.time() + 1))
         assert verdict.outcome is Outcome.TIMEOUT
-        assert 2 <= verdict.looks <= 12
+        assert 2 <= verdict.polls <= 12
 
     async def test_a_deleted_connection_is_one_event(
         self, connected: Apixo, monkeypatch: pytest.MonkeyPatch
@@ -188,7 +188,7 @@ class TestBadDays:
     async def test_a_key_that_was_revoked_is_one_event(self, connected: Apixo, connect: Connect) -> None:
         connect(host=connected.base_url, password="invalid")
         (verdict,) = await verdicts(trigger(["t1"]))
-        assert (verdict.outcome, verdict.looks) == (Outcome.ERROR, 1)
+        assert (verdict.outcome, verdict.polls) == (Outcome.ERROR, 1)
 
     async def test_being_cancelled_leaves_nothing_behind(self, connected: Apixo) -> None:
         running = asyncio.create_task(events(trigger(await submit("x [[seconds:90000]]"))))
@@ -259,7 +259,7 @@ class TestEndedFromOutside:
         monkeypatch: pytest.MonkeyPatch,
         fault: dict[str, Any],
     ) -> None:
-        monkeypatch.setattr("airflow_provider_seedream.triggers.seedream.LAST_LOOK_SECONDS", 1)
+        monkeypatch.setattr("airflow_provider_seedream.triggers.seedream.LAST_POLL_SECONDS", 1)
         task_ids = await submit("x [[seconds:90000]]")
         connected.fault("/statusTask", times=100, **fault)
         (words,) = await self.last_words(trigger(task_ids), capsys)
@@ -277,20 +277,20 @@ class TestEndedFromOutside:
         self, connected: Apixo, capsys: pytest.CaptureFixture[str]
     ) -> None:
         task_ids = await submit(count=2)
-        await trigger(task_ids, called=True).on_kill()
+        await trigger(task_ids, awaits_callback=True).on_kill()
         said = capsys.readouterr().out
         assert all(f"task {task_id} goes on at APIXO: it cannot be cancelled" in said for task_id in task_ids)
         assert "warning" not in said
         assert [task["polls"] for task in connected.tasks()] == [0, 0]
 
     def test_ends_before_airflow_loses_patience(self) -> None:
-        assert conf.getint("triggerer", "on_kill_timeout", fallback=30) > LAST_LOOK_SECONDS
+        assert conf.getint("triggerer", "on_kill_timeout", fallback=30) > LAST_POLL_SECONDS
 
 
 ARGUMENTS_OF_0_1_0 = """{
     "seedream_task_ids": ["task_12345678"],
     "deadline": 1767966510.25,
-    "first_look": 20.0,
+    "first_poll": 20.0,
     "interval_low": 3.0,
     "interval_high": 5.0,
     "created_at": 1767965610.5,
