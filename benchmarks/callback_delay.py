@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from dev.postgres import PostgresError, find_binaries
-from tests.airflow_on_postgres import SETTINGS, postgres
-from tests.airflow_world import World, airflow_world
+from tests.support.airflow_on_postgres import SETTINGS, postgres
+from tests.support.airflow_world import World, airflow_world
 
 DAG_ID = "callback_delay"
 KINDS = {"callback": "told by a callback", "async": "looked for"}

@@ -47,7 +47,7 @@ def main() -> None:
 def fill(session: Any, dag_id: str, images: int) -> Any:
     """Put a run with finished tasks into the database."""
     from airflow_provider_seedream.storage.index import SAVED_KEY
-    from tests.metadata_rows import MetadataRows, after, saved_entry
+    from tests.support.metadata_rows import MetadataRows, after, saved_entry
 
     rows = MetadataRows(session)
     run = rows.run(dag_id, "run")
@@ -60,7 +60,7 @@ def fill(session: Any, dag_id: str, images: int) -> Any:
 def buy(session: Any, run: Any) -> None:
     """Put a task into a run whose images are not saved yet."""
     from airflow_provider_seedream.apixo.records import SUBMISSION_KEY
-    from tests.metadata_rows import MetadataRows, after, submission
+    from tests.support.metadata_rows import MetadataRows, after, submission
 
     bought = {SUBMISSION_KEY: submission("task_pending")}
     MetadataRows(session).task(run, "late", state="deferred", xcoms=bought, at=after(10_000))

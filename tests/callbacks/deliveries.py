@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from tests.airflow_world import World
+from tests.support.airflow_world import World
 
 RESUMED = "Resumed by a callback"
 """The log line of a task that a callback has resumed."""

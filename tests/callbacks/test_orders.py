@@ -16,8 +16,8 @@ import pytest
 from airflow_provider_seedream.worker.waiting import DEFAULT_MIN_DEFERRAL_SECONDS
 from dev.airflow_stack import free_ports
 from dev.postgres import Postgres
-from tests.airflow_world import KEY, Purchases, World
 from tests.callbacks.deliveries import RESUMED, deliver, resumptions, statuses, token_of
+from tests.support.airflow_world import KEY, Purchases, World
 
 pytestmark = pytest.mark.long
 

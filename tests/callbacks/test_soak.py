@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from dev.postgres import Postgres
-from tests.airflow_world import Purchases, World
-from tests.books import Books, books
 from tests.callbacks.deliveries import RESUMED, statuses
+from tests.support.airflow_world import Purchases, World
+from tests.support.books import Books, books
 
 pytestmark = pytest.mark.long
 

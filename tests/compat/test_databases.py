@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dev.postgres import Postgres
-from tests.airflow_on_postgres import postgres
+from tests.support.airflow_on_postgres import postgres
 
 ROOT = Path(__file__).resolve().parents[2]
 

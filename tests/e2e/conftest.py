@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.airflow_world import World, airflow_world
+from tests.support.airflow_world import World, airflow_world
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.airflow_world import KEY, World
+from tests.support.airflow_world import KEY, World
 
 EXAMPLES = (
     "seedream_quickstart",

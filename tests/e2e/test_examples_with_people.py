@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.airflow_world import Purchases, World, airflow_world
+from tests.support.airflow_world import Purchases, World, airflow_world
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "dags_examples"
 STUDIO, APPROVAL, REFRESH = "seedream_studio", "seedream_approve_and_publish", "seedream_weekly_refresh"

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from dev.postgres import Postgres
-from tests.airflow_on_postgres import SETTINGS, postgres
-from tests.airflow_world import World, airflow_world
+from tests.support.airflow_on_postgres import SETTINGS, postgres
+from tests.support.airflow_world import World, airflow_world
 
 
 @pytest.fixture(scope="package")

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from .storage_proxy import Proxy, proxy_to
+from tests.faults.storage_proxy import Proxy, proxy_to
 
 PREFIX = "catalog"
 CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}

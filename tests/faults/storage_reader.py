@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from .storage_places import Place, visible
+from tests.faults.storage_places import Place, visible
 
 
 def digest(body: bytes) -> str:

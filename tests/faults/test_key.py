@@ -15,7 +15,7 @@ import pytest
 
 from airflow_provider_seedream.sandbox.server import SandboxServer
 from dev.postgres import Postgres
-from tests.airflow_world import World
+from tests.support.airflow_world import World
 
 pytestmark = pytest.mark.long
 

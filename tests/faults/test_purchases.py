@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from dev.postgres import Postgres
-from tests.airflow_world import Purchases, World
 from tests.faults.conftest import Metrics
+from tests.support.airflow_world import Purchases, World
 
 pytestmark = pytest.mark.long
 

@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from dev.postgres import Postgres
-from tests.airflow_world import Purchases, World
-from tests.books import Books, books
+from tests.support.airflow_world import Purchases, World
+from tests.support.books import Books, books
 
 pytestmark = pytest.mark.long
 

@@ -21,12 +21,11 @@ from airflow_provider_seedream.storage.destination import resolve_destination
 from airflow_provider_seedream.storage.manifest import Manifest
 from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE
 from airflow_provider_seedream.storage.reuse import find_finished
-from tests.unit.storage.image_host import ImageHost, flipped, picture, running_host, stall
-
-from .storage_disk import small_disk
-from .storage_places import Address, Bucket, Folder, Place, new_bucket, s3_server, visible
-from .storage_reader import digest, watching
-from .storage_worker import PATIENCE, Job, Outcome, Worker, working
+from tests.faults.storage_disk import small_disk
+from tests.faults.storage_places import Address, Bucket, Folder, Place, new_bucket, s3_server, visible
+from tests.faults.storage_reader import digest, watching
+from tests.faults.storage_worker import PATIENCE, Job, Outcome, Worker, working
+from tests.support.image_host import ImageHost, flipped, picture, running_host, stall
 
 pytestmark = pytest.mark.long
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from dev.postgres import Postgres
-from tests.airflow_world import KEY, Purchases, World
+from tests.support.airflow_world import KEY, Purchases, World
 
 pytestmark = pytest.mark.long
 

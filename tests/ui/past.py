@@ -16,7 +16,7 @@ from airflow_provider_seedream.sandbox.drawing import Picture, draw
 from airflow_provider_seedream.storage.index import SAVED_KEY, IndexEntry
 from airflow_provider_seedream.storage.manifest import Manifest, SavedImage
 from airflow_provider_seedream.urls import TaskAddress
-from tests.metadata_rows import START, MetadataRows
+from tests.support.metadata_rows import START, MetadataRows
 from tests.ui.site import Site
 
 PRICE = 0.035

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dev.airflow_stack import User
-from tests.airflow_world import World, airflow_world
+from tests.support.airflow_world import World, airflow_world
 from tests.ui.auth_manager import RIGHTS_FILE, RightsAuthManager
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,7 +20,7 @@ from airflow.sdk import Connection
 from airflow_provider_seedream.apixo.account import Account
 from airflow_provider_seedream.hooks.connection import account_from
 from dev.airflow_stack import StackError
-from tests.airflow_world import KEY
+from tests.support.airflow_world import KEY
 from tests.ui.browser import Visits, expect
 from tests.ui.connection_page import ConnectionPage
 from tests.ui.site import ADMIN, Site

@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_seedream.gallery.queries import TILES
 from airflow_provider_seedream.storage.index import SAVED_KEY
 from airflow_provider_seedream.urls import MOUNT, RUN_TAB, TASK_TAB, TaskAddress, run_path
-from tests.metadata_rows import START, after, saved_entry
+from tests.support.metadata_rows import START, after, saved_entry
 from tests.ui.browser import Visits, expect
 from tests.ui.past import Past
 from tests.ui.site import ADMIN, SECRET_DAG, SHARED_DAG, STRANGER, VIEWER, Site

@@ -15,7 +15,7 @@ import pytest
 from airflow_provider_seedream.gallery.queries import TILES
 from airflow_provider_seedream.storage.index import SAVED_KEY
 from airflow_provider_seedream.urls import MOUNT, TaskAddress
-from tests.metadata_rows import after, saved_entry
+from tests.support.metadata_rows import after, saved_entry
 from tests.ui.browser import Visits, expect
 from tests.ui.past import Past
 from tests.ui.site import ADMIN, SHARED_DAG, VIEWER, Site, airflow_site

@@ -12,7 +12,7 @@ import pytest
 from airflow.sdk import DAG
 
 from airflow_provider_seedream.sandbox.server import SandboxServer
-from tests.unit.airflow_runs import prepare_database
+from tests.support.airflow_runs import prepare_database
 
 KEY = "sk-test-4f1d"
 

@@ -16,8 +16,8 @@ from airflow_provider_seedream.operators.seedream import (
     SeedreamSubmitOperator,
 )
 from airflow_provider_seedream.storage.index import SAVED_KEY
-from tests.unit.airflow_runs import run_dag
-from tests.unit.airflow_tries import Store, TaskTries
+from tests.support.airflow_runs import run_dag
+from tests.support.airflow_tries import Store, TaskTries
 from tests.unit.conftest import Apixo
 
 GALLERY_KEY = SeedreamGalleryLink().xcom_key

@@ -47,9 +47,8 @@ from airflow_provider_seedream.errors import (
 from airflow_provider_seedream.purchases.journal import Intent, Journal, is_cleared
 from airflow_provider_seedream.storage.manifest import Manifest
 from tests.contract.test_vendor_page_client import EXAMPLES
+from tests.unit.apixo.mutations import HTTP_STATUSES, mutated, retry_afters
 from tests.unit.storage.test_manifest import MANIFEST
-
-from .mutations import HTTP_STATUSES, mutated, retry_afters
 
 NOW = 1_767_965_610.0
 TASK_ID = "task_12345678"

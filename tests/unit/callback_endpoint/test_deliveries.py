@@ -40,7 +40,7 @@ from airflow_provider_seedream.purchases.journal import Intent, Journal
 from airflow_provider_seedream.purchases.journal_store import KEY
 from airflow_provider_seedream.triggers.seedream import SeedreamTaskTrigger
 from airflow_provider_seedream.urls import TaskAddress
-from tests.metadata_rows import MetadataRows
+from tests.support.metadata_rows import MetadataRows
 
 NOW = 1_800_000_000.0
 DEADLINE = NOW + 900

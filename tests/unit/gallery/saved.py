@@ -12,7 +12,7 @@ from airflow.sdk.io import attach
 
 from airflow_provider_seedream.storage.index import IndexedImage, IndexEntry
 from airflow_provider_seedream.storage.manifest import SavedImage
-from tests.unit.storage.image_host import picture
+from tests.support.image_host import picture
 
 TASK = "task-1"
 PROMPT = "<script>alert('prompts are data')</script>"

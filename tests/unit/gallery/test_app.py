@@ -27,7 +27,7 @@ from airflow_provider_seedream.storage.index import SAVED_KEY, IndexEntry
 from airflow_provider_seedream.storage.inspection import inspect_image
 from airflow_provider_seedream.storage.manifest import Manifest, SavedImage
 from airflow_provider_seedream.urls import MOUNT, TaskAddress
-from tests.metadata_rows import MetadataRows, saved_entry
+from tests.support.metadata_rows import MetadataRows, saved_entry
 
 TASK = TaskAddress("art", "r1", "draw")
 HOSTILE = "<script>alert(1)</script>"

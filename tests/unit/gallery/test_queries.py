@@ -18,7 +18,7 @@ from airflow_provider_seedream.gallery.queries import Cursor, Page, Scope, read_
 from airflow_provider_seedream.gallery.view_models import Filters, Picture, Placeholder, Progress
 from airflow_provider_seedream.storage.index import SAVED_KEY, IndexEntry
 from airflow_provider_seedream.urls import TaskAddress
-from tests.metadata_rows import START, MetadataRows, after, saved_entry, submission
+from tests.support.metadata_rows import START, MetadataRows, after, saved_entry, submission
 
 
 @pytest.fixture

@@ -31,11 +31,10 @@ from airflow_provider_seedream.gallery.verified_images import (
     store_of,
 )
 from airflow_provider_seedream.storage.manifest import MAX_BYTES
-from tests.unit.storage.image_host import picture
+from tests.support.image_host import picture
+from tests.unit.gallery.saved import PROMPT, TASK, Saved, save, stored
 from tests.unit.storage.test_destination import files_limited_to
 from tests.unit.storage.test_inspection import png
-
-from .saved import PROMPT, TASK, Saved, save, stored
 
 T = TypeVar("T")
 GIGABYTE = 2**30

@@ -32,7 +32,7 @@ from airflow_provider_seedream.errors import (
 )
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
-from tests.unit.airflow_tries import TaskTries
+from tests.support.airflow_tries import TaskTries
 from tests.unit.conftest import Apixo, Connect
 from tests.unit.operators.test_tries import (
     AnyTask,

@@ -21,8 +21,8 @@ from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperato
 from airflow_provider_seedream.purchases.journal_store import KEY
 from airflow_provider_seedream.purchases.purchases import Purchases
 from airflow_provider_seedream.retry_policy import SeedreamRetryPolicy
-from tests.unit.airflow_tries import TaskTries, deferral, worker_dies
-from tests.unit.api_server import ApiServer, api_server, resumption
+from tests.support.airflow_tries import TaskTries, deferral, worker_dies
+from tests.support.api_server import ApiServer, api_server, resumption
 from tests.unit.conftest import Apixo
 
 LONG = "a fox [[seconds:100000]]"

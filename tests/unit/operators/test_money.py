@@ -22,7 +22,7 @@ from airflow_provider_seedream.operators.seedream import (
 from airflow_provider_seedream.purchases import purchases
 from airflow_provider_seedream.purchases.purchases import Purchases
 from airflow_provider_seedream.worker import waiting
-from tests.unit.airflow_tries import TaskTries
+from tests.support.airflow_tries import TaskTries
 from tests.unit.conftest import Apixo, Connect
 from tests.unit.operators.test_tries import AnyTask, any_task, bought, generate, quick, worker_dies
 

@@ -20,7 +20,7 @@ from airflow_provider_seedream.operators.seedream import (
     SeedreamGenerateOperator,
     SeedreamSubmitOperator,
 )
-from tests.unit.airflow_runs import FinishedRun, run_dag
+from tests.support.airflow_runs import FinishedRun, run_dag
 from tests.unit.conftest import Apixo, Connect
 
 QUICK: dict[str, Any] = {"first_poll": 0.0, "poll_interval": 0.05}

@@ -27,7 +27,7 @@ from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperato
 from airflow_provider_seedream.purchases.journal_store import KEY
 from airflow_provider_seedream.purchases.purchases import Purchases
 from airflow_provider_seedream.worker import saving
-from tests.unit.airflow_tries import TaskTries, worker_dies
+from tests.support.airflow_tries import TaskTries, worker_dies
 from tests.unit.conftest import Apixo
 
 QUICK: dict[str, Any] = {"first_poll": 0.0, "poll_interval": 0.05}

@@ -8,8 +8,7 @@ import httpx
 import pytest
 
 from airflow_provider_seedream.sandbox.server import SandboxServer
-
-from .users import Account, Clock
+from tests.unit.sandbox.users import Account, Clock
 
 
 @pytest.fixture(scope="session")

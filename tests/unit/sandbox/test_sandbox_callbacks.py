@@ -15,8 +15,7 @@ import pytest
 
 from airflow_provider_seedream.sandbox import callbacks
 from airflow_provider_seedream.sandbox.server import SandboxServer
-
-from .users import Account, text_to_image
+from tests.unit.sandbox.users import Account, text_to_image
 
 
 class Endpoint:

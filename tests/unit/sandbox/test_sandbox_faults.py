@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from .users import MODEL, Account, Clock, text_to_image
+from tests.unit.sandbox.users import MODEL, Account, Clock, text_to_image
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from airflow_provider_seedream.sandbox.directives import Directives
 from airflow_provider_seedream.sandbox.drawing import Picture, draw
 from airflow_provider_seedream.sandbox.image_cache import picture
 from airflow_provider_seedream.sandbox.lettering import fit
-
-from .users import text_to_image
+from tests.unit.sandbox.users import text_to_image
 
 SMALL = (640, 480)
 BOX = (500, 240)

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_seedream.sandbox.ledger import Ledger
-
-from .users import Account, Clock, accepted, text_to_image
+from tests.unit.sandbox.users import Account, Clock, accepted, text_to_image
 
 PRICE = Decimal("0.035")
 

@@ -12,8 +12,7 @@ from PIL import Image
 
 from airflow_provider_seedream.sandbox.image_cache import Gallery
 from airflow_provider_seedream.sandbox.ranges import respond
-
-from .users import Account, Clock, accepted
+from tests.unit.sandbox.users import Account, Clock, accepted
 
 
 @pytest.fixture

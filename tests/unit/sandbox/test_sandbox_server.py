@@ -19,8 +19,7 @@ import pytest
 
 import airflow_provider_seedream.sandbox as package
 from airflow_provider_seedream.sandbox.server import SandboxServer
-
-from .users import Account, text_to_image
+from tests.unit.sandbox.users import Account, text_to_image
 
 COMMAND = [sys.executable, "-m", "airflow_provider_seedream.sandbox"]
 READY = re.compile(r"APIXO sandbox ready at (http://127\.0\.0\.1:\d+)/api/v1\n")

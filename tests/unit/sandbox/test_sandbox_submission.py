@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from airflow_provider_seedream.apixo.model import SEEDREAM_4_5
 from airflow_provider_seedream.sandbox.checks import read_order
 from airflow_provider_seedream.sandbox.envelope import Refusal
-
-from .users import Account, text_to_image
+from tests.unit.sandbox.users import Account, text_to_image
 
 URL = "https://example.com/reference.png"
 

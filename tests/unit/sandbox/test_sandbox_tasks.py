@@ -8,8 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from airflow_provider_seedream.sandbox.tasks import FAIL_MESSAGES
-
-from .users import Account, Clock
+from tests.unit.sandbox.users import Account, Clock
 
 
 class TestATaskLives:

@@ -15,8 +15,8 @@ from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import SeedreamSubmitOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamTaskSensor
 from airflow_provider_seedream.worker import submissions
-from tests.unit.airflow_tries import TaskTries, deferral
-from tests.unit.api_server import resumption
+from tests.support.airflow_tries import TaskTries, deferral
+from tests.support.api_server import resumption
 from tests.unit.conftest import Apixo
 
 LONG = "a fox [[seconds:100000]]"

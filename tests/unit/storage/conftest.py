@@ -10,7 +10,7 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 
-from .image_host import ImageHost, running_host
+from tests.support.image_host import ImageHost, running_host
 
 
 @pytest.fixture

@@ -31,8 +31,7 @@ from airflow_provider_seedream.storage.destination import (
     sweep,
 )
 from airflow_provider_seedream.storage.errors import StorageError
-
-from .conftest import everything, visible
+from tests.unit.storage.conftest import everything, visible
 
 SEVEN = datetime.fromtimestamp(7, UTC)
 

@@ -12,8 +12,7 @@ import pytest
 from airflow_provider_seedream.errors import DownloadError, ResultExpiredError
 from airflow_provider_seedream.storage.errors import RefusedUrlError, StorageError, UnusableImageError
 from airflow_provider_seedream.storage.fetch import Fetcher, Limits
-
-from .image_host import (
+from tests.support.image_host import (
     Handler,
     ImageHost,
     Resource,

@@ -11,8 +11,7 @@ from PIL import Image
 
 from airflow_provider_seedream.storage.errors import UnusableImageError, WrongSizeError
 from airflow_provider_seedream.storage.inspection import MAX_SCANS, inspect_image, opened_image
-
-from .image_host import flipped, picture
+from tests.support.image_host import flipped, picture
 
 
 @pytest.fixture
