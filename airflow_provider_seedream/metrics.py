@@ -9,7 +9,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import Stats
 
-from airflow_provider_seedream.apixo.records import from_iso
+from airflow_provider_seedream.times import from_iso
 
 
 def count(result: Mapping[str, Any], *, polls: int) -> None:

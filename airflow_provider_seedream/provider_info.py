@@ -11,6 +11,12 @@ from airflow_provider_seedream.hooks.connection_form import (
     conn_fields,
     form_behaviour,
 )
+from airflow_provider_seedream.settings import (
+    CALLBACK_BASE_URL,
+    DEFAULT_MIN_DEFERRAL_SECONDS,
+    MIN_DEFERRAL_SECONDS,
+    SECTION,
+)
 
 PACKAGE = "airflow_provider_seedream"
 
@@ -37,10 +43,10 @@ def get_provider_info() -> dict[str, Any]:
             f"{PACKAGE}.links.seedream.SeedreamResultLink",
         ],
         "config": {
-            "seedream": {
+            SECTION: {
                 "description": "Settings of the Seedream provider.",
                 "options": {
-                    "min_deferral_seconds": {
+                    MIN_DEFERRAL_SECONDS: {
                         "description": (
                             "No trigger resumes its task sooner than this many seconds after the task "
                             "deferred: Airflow's scheduler fails tasks that come back before it has seen "
@@ -49,9 +55,9 @@ def get_provider_info() -> dict[str, Any]:
                         "version_added": "0.1.0",
                         "type": "float",
                         "example": None,
-                        "default": "12",
+                        "default": f"{DEFAULT_MIN_DEFERRAL_SECONDS:g}",
                     },
-                    "callback_base_url": {
+                    CALLBACK_BASE_URL: {
                         "description": (
                             "Public https address of the api-server, which APIXO calls when a task with "
                             "request_type='callback' has ended; [api] base_url when empty. The field of "

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from airflow_provider_seedream.apixo.causes import fail_cause, http_cause
@@ -22,6 +21,7 @@ from airflow_provider_seedream.errors import (
     SeedreamError,
     UnreadableAnswerError,
 )
+from airflow_provider_seedream.times import from_http_date
 
 MAX_RETRY_AFTER = 24 * 3600.0
 """Seconds; an API that asks for more is taken to ask for this."""
@@ -220,7 +220,7 @@ def retry_after_seconds(header: str | None, now: float) -> float | None:
     if text.isascii() and text.isdigit():
         return min(float(text), MAX_RETRY_AFTER)
     try:
-        return min(max(0.0, parsedate_to_datetime(text).timestamp() - now), MAX_RETRY_AFTER)
+        return min(max(0.0, from_http_date(text) - now), MAX_RETRY_AFTER)
     except (ValueError, TypeError, OverflowError):
         return None
 

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, MODELS, Pace, Size
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.apixo.status import TaskStatus
+from airflow_provider_seedream.times import from_iso, to_iso
 
 SUBMISSION_KEY = "submission"
 """XCom key of :meth:`Submission.to_json`, pushed as soon as the API has accepted the task."""
-
-
-def to_iso(epoch_seconds: float | None) -> str | None:
-    """ISO 8601 in UTC, or ``None``."""
-    return None if epoch_seconds is None else datetime.fromtimestamp(epoch_seconds, tz=UTC).isoformat()
-
-
-def from_iso(text: str | None) -> float | None:
-    """Epoch seconds, or ``None``."""
-    return None if text is None else datetime.fromisoformat(text).timestamp()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

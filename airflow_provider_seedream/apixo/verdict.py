@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from airflow_provider_seedream.apixo.causes import fail_cause, normalized
@@ -19,6 +18,7 @@ from airflow_provider_seedream.errors import (
     SeedreamError,
     TaskFailedError,
 )
+from airflow_provider_seedream.times import describe_moment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +132,7 @@ class Verdict:
 
     def _deadline_passed(self) -> SeedreamError:
         seen = f"last seen {self.status.state}" if self.status else "its status was never read"
-        until = datetime.fromtimestamp(self.deadline, tz=UTC).isoformat(timespec="seconds")
+        until = describe_moment(self.deadline)
         also = f" The last look failed: {self.problem}" if self.problem else ""
         return DeadlineError(
             f"Task {self.task_id} did not finish by its deadline {until}; {seen} after {self.polls} looks."

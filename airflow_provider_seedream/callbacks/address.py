@@ -16,9 +16,10 @@ from airflow_provider_seedream.apixo.rules import CALLBACK
 from airflow_provider_seedream.apixo.text import without_secrets
 from airflow_provider_seedream.callbacks.token import CallbackToken
 from airflow_provider_seedream.errors import InvalidRequestError, Problem
+from airflow_provider_seedream.settings import CALLBACK_BASE_URL, SECTION, read_callback_base_url
 from airflow_provider_seedream.urls import CALLBACK_PATH, TaskAddress
 
-_SETTING = "[seedream] callback_base_url"
+_SETTING = f"[{SECTION}] {CALLBACK_BASE_URL}"
 _REMEDY = (
     f"Set {_SETTING}, or callback_base_url in the connection's extra, to the public https address of "
     "Airflow's api-server; docs/callbacks.md says what to open."
@@ -104,7 +105,7 @@ def _is_bare(host: str) -> bool:
 def _candidates(account: Account, conn_id: str) -> Iterator[tuple[str, str]]:
     """Where the address may come from, and what is set there."""
     yield f"callback_base_url of connection {conn_id!r}", account.callback_base_url or ""
-    yield _SETTING, conf.get("seedream", "callback_base_url", fallback="") or ""
+    yield _SETTING, read_callback_base_url()
     yield "[api] base_url", conf.get("api", "base_url", fallback="") or ""
 
 

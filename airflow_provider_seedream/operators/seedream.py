@@ -40,6 +40,7 @@ from airflow_provider_seedream.parameters import (
     value_from_text,
 )
 from airflow_provider_seedream.purchases.terms import Terms
+from airflow_provider_seedream.settings import read_min_deferral_seconds
 from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE, urls_id
 
 if TYPE_CHECKING:
@@ -450,13 +451,12 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check everything that is free, submit unless an earlier try did, and wait."""
-        from airflow_provider_seedream.worker import waiting
 
         with self._buying(context) as purchases:
             purchases.load()
             request = self._request()
             count_of_images("min_images", self.min_images, request.max_images)
-            waiting.min_deferral_seconds()
+            read_min_deferral_seconds()
             already_bought = purchases.find_again(request)
             target = self._open_target(request.max_images) if self._saves else None
             if not already_bought:

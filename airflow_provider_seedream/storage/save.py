@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_seedream.apixo.model import Size
-from airflow_provider_seedream.apixo.records import to_iso
 from airflow_provider_seedream.storage.destination import holds, remove, sweep
 from airflow_provider_seedream.storage.fetch import DEFAULT_LIMITS, Fetcher, Limits
 from airflow_provider_seedream.storage.images import DEFAULT_PARALLEL, save_images
@@ -22,6 +21,7 @@ from airflow_provider_seedream.storage.manifest import (
     write_manifest,
 )
 from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE, FileNames, check_template
+from airflow_provider_seedream.times import to_iso
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger

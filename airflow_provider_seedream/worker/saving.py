@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import Asset, ObjectStoragePath
 
-from airflow_provider_seedream.apixo.records import Submission, from_iso, result_record
+from airflow_provider_seedream.apixo.records import Submission, result_record
 from airflow_provider_seedream.apixo.status import SUCCESS, TaskStatus
 from airflow_provider_seedream.errors import (
     ConnectionConfigError,
@@ -25,6 +25,7 @@ from airflow_provider_seedream.storage.manifest import Manifest, TaskRecord
 from airflow_provider_seedream.storage.naming import FileNames, check_template
 from airflow_provider_seedream.storage.reuse import find_finished, find_occupant
 from airflow_provider_seedream.storage.save import save_task
+from airflow_provider_seedream.times import from_iso
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

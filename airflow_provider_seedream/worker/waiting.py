@@ -8,13 +8,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import BaseOperator, conf
+from airflow.providers.common.compat.sdk import BaseOperator
 
 from airflow_provider_seedream.apixo.model import Pace
 from airflow_provider_seedream.apixo.records import Submission
 from airflow_provider_seedream.apixo.verdict import Verdict
 from airflow_provider_seedream.callbacks.delivery import ResumeEvent, waiter_key
 from airflow_provider_seedream.metrics import count_resume
+from airflow_provider_seedream.settings import read_min_deferral_seconds
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -33,10 +34,6 @@ EXECUTION_MARGIN_SECONDS = 5.0
 
 CALLED_POLL_SECONDS = 60.0
 """Between two looks while a callback is awaited: they find only those tasks whose callback was lost."""
-
-DEFAULT_MIN_DEFERRAL_SECONDS = 12.0
-"""Airflow's supervisor may notice the worker's exit 5 s late (``[workers] min_heartbeat_interval``), and a
-scheduler under load was seen to need another 3 s (Airflow 3.3.2)."""
 
 
 def paced(
@@ -57,11 +54,6 @@ def paced(
     if interval is not None:
         pace = replace(pace, interval_low=interval, interval_high=interval)
     return pace
-
-
-def min_deferral_seconds() -> float:
-    """The setting ``[seedream] min_deferral_seconds``; it may be wrong, so read it before money is spent."""
-    return float(conf.getfloat("seedream", "min_deferral_seconds", fallback=DEFAULT_MIN_DEFERRAL_SECONDS))
 
 
 def wait_until(context: Context, operator: BaseOperator, timeout: float) -> float:
@@ -117,7 +109,7 @@ def defer_until_finished(
     from airflow_provider_seedream.triggers.seedream import SeedreamTaskTrigger
 
     now = time.time()
-    dwell = min_deferral_seconds()
+    dwell = read_min_deferral_seconds()
     created_at = submissions[-1].submitted_at if next_poll is None else next_poll - pace.first_poll
     operator.defer(
         trigger=SeedreamTaskTrigger(

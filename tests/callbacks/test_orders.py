@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from airflow_provider_seedream.worker.waiting import DEFAULT_MIN_DEFERRAL_SECONDS
+from airflow_provider_seedream.settings import DEFAULT_MIN_DEFERRAL_SECONDS
 from dev.airflow_stack import free_ports
 from dev.postgres import Postgres
 from tests.callbacks.deliveries import RESUMED, deliver, resumptions, statuses, token_of

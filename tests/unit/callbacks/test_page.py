@@ -14,8 +14,9 @@ from airflow_provider_seedream.callback_endpoint.standing import Reason
 from airflow_provider_seedream.callbacks.address import callback_url
 from airflow_provider_seedream.callbacks.token import CallbackToken
 from airflow_provider_seedream.provider_info import get_provider_info
+from airflow_provider_seedream.settings import DEFAULT_MIN_DEFERRAL_SECONDS
 from airflow_provider_seedream.urls import CALLBACK_PATH, TaskAddress
-from airflow_provider_seedream.worker.waiting import CALLED_POLL_SECONDS, DEFAULT_MIN_DEFERRAL_SECONDS
+from airflow_provider_seedream.worker.waiting import CALLED_POLL_SECONDS
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "callbacks.md").read_text()
 WORDS = " ".join(PAGE.split())

@@ -17,7 +17,6 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from starlette.requests import ClientDisconnect
 
-from airflow_provider_seedream.apixo.records import to_iso
 from airflow_provider_seedream.gallery import queries
 from airflow_provider_seedream.gallery.app import FileStream
 from airflow_provider_seedream.gallery.security_headers import FILE_POLICY, PAGE_POLICY
@@ -26,6 +25,7 @@ from airflow_provider_seedream.storage.destination import resolve_destination
 from airflow_provider_seedream.storage.index import SAVED_KEY, IndexEntry
 from airflow_provider_seedream.storage.inspection import inspect_image
 from airflow_provider_seedream.storage.manifest import Manifest, SavedImage
+from airflow_provider_seedream.times import to_iso
 from airflow_provider_seedream.urls import MOUNT, TaskAddress
 from tests.support.metadata_rows import MetadataRows, saved_entry
 

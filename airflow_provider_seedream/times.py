@@ -1,0 +1,48 @@
+"""Turns the epoch seconds by which processes compare clocks into dates and spans for people, and back."""
+
+from __future__ import annotations
+
+from email.utils import parsedate_to_datetime
+
+import pendulum
+
+
+def to_iso(epoch_seconds: float | None) -> str | None:
+    """Return ISO 8601 text in UTC; ``None`` for ``None``."""
+    return None if epoch_seconds is None else pendulum.from_timestamp(epoch_seconds).isoformat()
+
+
+def from_iso(text: str | None) -> float | None:
+    """Return the epoch seconds of ISO 8601 text, which is taken for UTC where it names no zone.
+
+    :raises ValueError: it is no date.
+    """
+    if text is None:
+        return None
+    moment = pendulum.parse(text)
+    if not isinstance(moment, pendulum.DateTime):
+        raise ValueError(f"{text!r} is no date")
+    return moment.timestamp()
+
+
+def from_http_date(text: str) -> float:
+    """Return the epoch seconds of an HTTP date, in any of the three forms of RFC 9110.
+
+    :raises ValueError: it is no date.
+    """
+    return pendulum.instance(parsedate_to_datetime(text)).timestamp()
+
+
+def describe_moment(epoch_seconds: float) -> str:
+    """Return a moment to the second, in UTC, for a message."""
+    return pendulum.from_timestamp(int(epoch_seconds)).isoformat()
+
+
+def describe_distance(epoch_seconds: float, now: float) -> str:
+    """Return how far off a moment is, such as ``in 14 days`` or ``2 hours ago``.
+
+    :param now: epoch seconds.
+    """
+    moment, present = pendulum.from_timestamp(epoch_seconds), pendulum.from_timestamp(now)
+    span = present.diff_for_humans(moment, absolute=True)
+    return f"in {span}" if epoch_seconds >= now else f"{span} ago"
