@@ -29,10 +29,10 @@ class Advice:
         return f"Charged: {self.charged} Retry: {self.retry}"
 
 
-def last_words(
+def advise(
     error: SeedreamError, bought: Sequence[Submission], *, record_lasts: bool, perhaps: Decimal | None = None
 ) -> Advice:
-    """What is charged, and what can be done.
+    """Return what is charged, and what can be done, where a task buys.
 
     :param error: what happened.
     :param bought: what this Airflow task has bought.
@@ -44,6 +44,20 @@ def last_words(
         ids = [one.seedream_task_id for one in bought]
         retry += f" Clearing this Airflow task buys anew; {at_no_cost(ids)}"
     return Advice(_charged(error, bought, perhaps), retry)
+
+
+def advise_watching(error: SeedreamError, a_retry: str) -> Advice:
+    """Return what is charged, and what can be done, where a task buys nothing.
+
+    :param a_retry: what it does where it can help.
+    """
+    if error.retryable:
+        retry = a_retry
+    elif isinstance(error, TaskFailedError) and error.cause.retryable:
+        retry = "none, the task stays failed; clear the submitting task to submit again"
+    else:
+        retry = "none, it could not help"
+    return Advice("nothing by this Airflow task.", f"{retry}.")
 
 
 def what_remains(task_id: str, status: TaskStatus | None, problem: str) -> str:
@@ -105,7 +119,7 @@ def _retry(
     if isinstance(error, AmbiguousSubmitError):
         return "submits again, since on_ambiguous_submit is 'resubmit'."
     if perhaps and not bought and isinstance(error, PollFailedError):
-        return "looks again at the task that a callback has named."
+        return "asks again for the task that a callback has named."
     if bought and not isinstance(error, TaskFailedError):
         return "carries on with what was bought for this request, and buys nothing again."
     if perhaps and isinstance(error, InterruptedJobError):

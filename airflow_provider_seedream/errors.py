@@ -243,7 +243,8 @@ class AmbiguousSubmitError(ChargedError):
     :param after: USD on the key afterwards, where it could be read.
     :param seedream_task_id: the task that the answer names all the same, if it does.
 
-    ``callback_may_tell`` is set where a retry may find what became of it in a callback.
+    A retry cannot help unless ``callback_may_tell``, where it may find what became of it in a callback, or
+    ``resubmits``, where the user has chosen to submit again.
     """
 
     def __init__(
@@ -258,6 +259,7 @@ class AmbiguousSubmitError(ChargedError):
         self.after = after
         self.seedream_task_id = seedream_task_id
         self.callback_may_tell = False
+        self.resubmits = False
         cause = Cause(
             Kind.AMBIGUOUS,
             "The answer to the submission was lost",
@@ -269,6 +271,13 @@ class AmbiguousSubmitError(ChargedError):
             f"{_balances(before, after)} {cause.remedy}",
             cause,
         )
+
+    @property
+    def retryable(self) -> bool:
+        """Whether a retry can help."""
+        if self.retry_helps is not None:
+            return self.retry_helps
+        return self.callback_may_tell or self.resubmits
 
     def with_balances(self, before: Decimal | None, after: Decimal | None) -> AmbiguousSubmitError:
         """The same error, telling the balance before and after."""
@@ -305,11 +314,17 @@ class UnreadableAnswerError(PollFailedError):
 
 
 class TaskFailedError(ChargedError):
-    """The API reports that the task failed; its pre-charge is refunded."""
+    """The API reports that the task failed; its pre-charge is refunded.
 
-    def __init__(self, message: str, cause: Cause, *, fail_code: str | None) -> None:
+    :param retry_helps: what the user says of this failCode; ``None`` leaves it to the cause.
+    """
+
+    def __init__(
+        self, message: str, cause: Cause, *, fail_code: str | None, retry_helps: bool | None = None
+    ) -> None:
         super().__init__(message, cause)
         self.fail_code = fail_code
+        self.retry_helps = retry_helps
 
 
 class DeadlineError(ChargedError):

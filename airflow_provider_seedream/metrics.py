@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import Stats
 
 from airflow_provider_seedream.times import from_iso
 
+if TYPE_CHECKING:
+    from airflow_provider_seedream.result import Result
 
-def count(result: Mapping[str, Any], *, polls: int) -> None:
+
+def count(result: Result, *, polls: int) -> None:
     """Add a result to the counters, tagged with model and resolution.
 
     ``seedream.images``: delivered images. ``seedream.cost_usd``: USD. ``seedream.polls``: status requests.
     ``seedream.wait_seconds``: seconds from creation to completion. Divide by the task's own success count
     for means.
 
-    :param result: a result record.
     :param polls: status requests that it took.
     """
-    tags = {"model": str(result["model"]), "resolution": str(result["resolution"])}
-    created, completed = from_iso(result["created_at"]), from_iso(result["completed_at"])
+    tags = {"model": str(result.model), "resolution": str(result.resolution)}
+    created, completed = from_iso(result.created_at), from_iso(result.completed_at)
     waited = max(0.0, completed - created) if created and completed else 0.0
-    amounts = {
-        "images": result["delivered"],
-        "cost_usd": result["cost_usd"],
+    amounts: dict[str, Any] = {
+        "images": result.delivered,
+        "cost_usd": result.cost_usd,
         "polls": polls,
         "wait_seconds": waited,
     }

@@ -261,8 +261,10 @@ def _from_text(name: str, value: Any) -> Any:
     return value
 
 
-def value_from_text(text: str) -> Any:
-    """The list or dict that a template rendered as text, in JSON or Python notation; else the text itself."""
+def value_from_text(text: Any) -> Any:
+    """Return the list or dict that is given as JSON or Python text; else what is given."""
+    if not isinstance(text, str):
+        return text
     for parse in (json.loads, ast.literal_eval):
         try:
             return parse(text.strip())

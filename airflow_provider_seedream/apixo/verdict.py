@@ -148,12 +148,11 @@ def task_failed(status: TaskStatus, retryable_codes: frozenset[str] | None = Non
     cause = fail_cause(status.fail_code)
     code = status.fail_code or "no failCode"
     words = f" The API says: {status.fail_message}" if status.fail_message else ""
-    error = TaskFailedError(
+    helps = None if retryable_codes is None else normalized(status.fail_code or "") in retryable_codes
+    return TaskFailedError(
         f"Task {status.task_id} failed: {code}. {cause.meaning}.{words} "
         f"APIXO bills delivered images only and refunds the pre-charge. {cause.remedy}",
         cause,
         fail_code=status.fail_code,
+        retry_helps=helps,
     )
-    if retryable_codes is not None:
-        error.retry_helps = normalized(status.fail_code or "") in retryable_codes
-    return error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -94,6 +94,15 @@ class DeliveryRecord:
             )
         except (LookupError, TypeError, ValueError, OverflowError):
             return None
+
+
+def find_delivery(recorded: Iterable[Any], digest: str) -> DeliveryRecord | None:
+    """Return the record of a purchase's delivery among values that may be anything; ``None`` if none is one.
+
+    :param digest: of the purchase's nonce.
+    """
+    records = map(DeliveryRecord.from_json, recorded)
+    return next((one for one in records if one and one.digest == digest), None)
 
 
 def delivery_key(digest: str) -> str:

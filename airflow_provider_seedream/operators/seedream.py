@@ -1,24 +1,23 @@
 """Operators: submit a generation, download its images, or do the whole job in one task.
 
-What only a running task needs (steps, saving, the hook) is imported inside the methods: importing it here
-would more than double what every parsing of a DAG pays (``benchmarks/import_cost.py``).
+A running task enters ``worker``, which is imported inside the methods: importing it here would more than
+double what every parsing of a DAG pays (``benchmarks/import_cost.py``).
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_seedream.airflow_compat import DEFERRAL_FAILED
 from airflow_provider_seedream.apixo.model import DEFAULT_GENERATION_TIMEOUT, DEFAULT_MODEL, SEEDREAM_4_5
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.apixo.rules import ASYNC, CALLBACK, find_problems, shown
-from airflow_provider_seedream.errors import InvalidRequestError, Problem, TooFewImagesError
+from airflow_provider_seedream.errors import InvalidRequestError, Problem
 from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
 from airflow_provider_seedream.hooks.mixin import UsesSeedreamHook
 from airflow_provider_seedream.links.seedream import SeedreamGalleryLink, SeedreamResultLink
@@ -26,7 +25,6 @@ from airflow_provider_seedream.parameters import (
     check_callbacks_possible,
     check_destination,
     check_filename,
-    check_task_id,
     choice,
     count_of_images,
     fail_codes,
@@ -36,19 +34,14 @@ from airflow_provider_seedream.parameters import (
     optional_seconds,
     read_rendered,
     seconds,
-    url_list,
-    value_from_text,
 )
 from airflow_provider_seedream.purchases.terms import Terms
-from airflow_provider_seedream.settings import read_min_deferral_seconds
-from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE, urls_id
+from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
-    from airflow_provider_seedream.apixo.verdict import Verdict
     from airflow_provider_seedream.purchases.purchases import Purchases
-    from airflow_provider_seedream.worker.saving import Target
 
 # How a result is delivered decides what Airflow must have, so it is known when the DAG is parsed.
 _TEMPLATED_FIELDS = tuple(name for name in GenerateRequest.__slots__ if name != "request_type")
@@ -57,7 +50,7 @@ _PROMPT_FILES = (".txt", ".md", ".prompt", ".j2", ".jinja2")
 
 
 class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
-    """What Submit and Generate have in common: the content of a request.
+    """The content of a request, which Submit and Generate have in common.
 
     Fields without a template are checked when the DAG is parsed, all others when the task starts; both
     happen before anything is sent.
@@ -80,16 +73,16 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
         the task; ``resubmit`` submits again, at once and in every retry, and may pay twice.
     :param max_cost: USD that this task may spend in all its tries; refused before the submission. (templated)
     :param check_balance: refuse the submission unless the key's balance covers its pre-charge.
-    :param request_type: ``async``: the result is looked for. ``callback``: APIXO calls Airflow's api-server
-        (Airflow 3.3+, see ``docs/callbacks.md``), which resumes the task that waits, and looks are few.
+    :param request_type: ``async``: the result is polled for. ``callback``: APIXO calls Airflow's api-server
+        (Airflow 3.3+, see ``docs/callbacks.md``), which resumes the task that waits, and polls are few.
     :param callback_url: only with ``callback``: APIXO calls this public https URL in place of Airflow, which
-        looks as with ``async``. (templated)
+        polls as with ``async``. (templated)
     """
 
     template_fields: Sequence[str] = (*_TEMPLATED_FIELDS, "max_cost", "seedream_conn_id")
     template_ext: Sequence[str] = _PROMPT_FILES
     ui_color = "#dfe9f5"
-    _purchases: Purchases | None = None
+    purchases: Purchases | None = None
     _waits_itself = True
 
     def __init__(
@@ -148,16 +141,14 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
 
     def on_kill(self) -> None:
         """Say what cannot be undone; Airflow calls it when the worker is told to stop."""
-        if self._purchases is not None:
-            self._purchases.report_kill()
+        if self.purchases is not None:
+            self.purchases.report_kill()
 
-    def _request_fields(self) -> dict[str, Any]:
-        # The address at which Airflow is called is made right before the submission, and never kept here.
-        request_type = ASYNC if self._calls_airflow else self.request_type
-        return {name: getattr(self, name) for name in _TEMPLATED_FIELDS} | {"request_type": request_type}
+    def read_request(self) -> GenerateRequest:
+        """Return the rendered, validated request; log what it may cost.
 
-    def _request(self) -> GenerateRequest:
-        """The rendered, validated request; what it may cost becomes the first line of the task's log."""
+        :raises InvalidRequestError: it breaks a rule of the vendor's page.
+        """
         request = GenerateRequest(**read_rendered(self._request_fields(), self._templated_fields))
         price = self.hook.account.price_per_image
         self.log.info(
@@ -166,17 +157,8 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
         )  # fmt: skip
         return request
 
-    @contextmanager
-    def _buying(self, context: Context) -> Iterator[Purchases]:
-        """What this task buys; within, every failure ends with what is charged and what a retry does."""
-        from airflow_provider_seedream.purchases.purchases import Purchases
-        from airflow_provider_seedream.worker.failures import advising_on_charges
-
-        purchases = self._purchases = Purchases(self.hook, context, self._terms())
-        with advising_on_charges(purchases):
-            yield purchases
-
-    def _terms(self) -> Terms:
+    def make_terms(self) -> Terms:
+        """Return the terms on which this task buys."""
         return Terms(
             durable=self.durable,
             on_ambiguous_submit=self.on_ambiguous_submit,
@@ -186,6 +168,11 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
             calls_airflow=self._calls_airflow,
             callback_url=self.callback_url,
         )
+
+    def _request_fields(self) -> dict[str, Any]:
+        # The address at which Airflow is called is made right before the submission, and never kept here.
+        request_type = ASYNC if self._calls_airflow else self.request_type
+        return {name: getattr(self, name) for name in _TEMPLATED_FIELDS} | {"request_type": request_type}
 
 
 class SeedreamSubmitOperator(SeedreamRequestOperator):
@@ -206,42 +193,18 @@ class SeedreamSubmitOperator(SeedreamRequestOperator):
 
     def execute(self, context: Context) -> str:
         """Submit, unless an earlier try did; this spends money."""
-        with self._buying(context) as purchases:
-            purchases.load()
-            request = self._request()
-            if not purchases.find_again(request):
-                purchases.buy(request)
-            return purchases.submissions[0].seedream_task_id
+        from airflow_provider_seedream.worker.generate import submit
+
+        return submit(self, context)
 
 
-class _SavesImages(UsesSeedreamHook):
-    """What Download and Generate have in common: a destination, opened before anything is paid or fetched."""
-
-    destination: str | ObjectStoragePath | None
-    storage_conn_id: str | None
-    filename: str
-
-    def _open_target(self, images: int, *, has_fingerprint: bool = True) -> Target:
-        from airflow_provider_seedream.worker.saving import open_target
-
-        return open_target(
-            self.destination, self.storage_conn_id, self.filename, images, has_fingerprint=has_fingerprint
-        )
-
-    def _save(self, result: Mapping[str, Any], target: Target, context: Context) -> dict[str, Any]:
-        from airflow_provider_seedream.worker.saving import save
-
-        return save(result, target, self.hook, context)
-
-
-class SeedreamDownloadOperator(_SavesImages, BaseOperator):
+class SeedreamDownloadOperator(UsesSeedreamHook, BaseOperator):
     """Saves the images of a finished task to a destination, each verified before it becomes visible.
 
     Give exactly one of ``result``, ``seedream_task_id`` and ``urls``. Running it again fetches nothing that
     is already there and intact.
 
-    Returns (XCom) the result record, and: ``destination``, ``manifest`` (path) and ``images``, a list of
-    ``{"index", "path", "name", "url", "bytes", "sha256", "format", "width", "height"}``.
+    Returns (XCom) the :class:`~airflow_provider_seedream.result.Result`, with what was saved.
 
     :param result: what the sensor returned, usually ``wait.output``. (templated)
     :param seedream_task_id: taskId of a finished task. (templated)
@@ -308,47 +271,16 @@ class SeedreamDownloadOperator(_SavesImages, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Fetch, verify and place the images, then the manifest."""
-        from airflow_provider_seedream.worker.failures import advising
+        from airflow_provider_seedream.worker.download import download
 
-        with advising(self.log, "fetches what is missing, at no cost"):
-            source = self._source(context)
-            known = bool(source.get("fingerprint"))
-            target = self._open_target(len(source["urls"]), has_fingerprint=known)
-            return self._save(source, target, context)
-
-    def _source(self, context: Context) -> Mapping[str, Any]:
-        """The result record to save."""
-        if self.seedream_task_id is not None:
-            return self._poll_finished(context)
-        if self.urls is not None:
-            urls = url_list(value_from_text(self.urls) if isinstance(self.urls, str) else self.urls, "urls")
-            return {"seedream_task_id": urls_id(urls), "urls": urls, "delivered": len(urls)}
-        result = value_from_text(self.result) if isinstance(self.result, str) else self.result
-        if not isinstance(result, Mapping) or not isinstance(result.get("seedream_task_id"), str):
-            remedy = "Pass the sensor's output."
-            raise InvalidRequestError(
-                [Problem("result", shown(result), "is no result of the sensor", remedy)]
-            )
-        return {**result, "urls": url_list(result.get("urls"), "result['urls']")}
-
-    def _poll_finished(self, context: Context) -> dict[str, Any]:
-        """The result of a task that must have finished."""
-        from airflow_provider_seedream.worker import submissions
-
-        task_id = check_task_id(self.seedream_task_id)
-        submission = submissions.find_submission(context, self, task_id) or submissions.foreign_submission(
-            self.hook, task_id, model=self.model
-        )
-        status = self.hook.get_status(task_id, submission.model)
-        return submissions.conclude_finished(submission, status)
+        return download(self, context)
 
 
-class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
+class SeedreamGenerateOperator(SeedreamRequestOperator):
     """Submits, waits without a worker slot, and saves the images: the whole job in one task.
 
-    Returns (XCom) the result record described at
-    :func:`~airflow_provider_seedream.apixo.records.result_record`; with a destination also what
-    :class:`SeedreamDownloadOperator` adds. Pushes ``submission`` as soon as the task is accepted.
+    Returns (XCom) the :class:`~airflow_provider_seedream.result.Result`. Pushes ``submission`` as soon as the
+    task is accepted.
 
     A retry carries on with what was bought: it waits on, or delivers without a new charge; only what APIXO
     reports as failed (and refunds) is submitted anew. Where no record survives a retry (Airflow before 3.3,
@@ -360,10 +292,10 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
     :param storage_conn_id: connection of the destination, where the path names none. (templated)
     :param filename: template of the file names, as for the download operator. (templated)
     :param generation_timeout: seconds to wait for the result.
-    :param first_poll: seconds from the submission to the first look; ``None`` follows the model
+    :param first_poll: seconds from the submission to the first poll; ``None`` follows the model
         (2K: 20, 4K: 30).
-    :param poll_interval: seconds between two looks; ``None`` follows the model (2K: 3-5, 4K: 5), or is 60
-        while a callback to Airflow is awaited.
+    :param poll_interval: seconds between two polls; ``None`` follows the model (2K: 3-5, 4K: 5), or is 60
+        while a callback to Airflow is expected.
     :param deferrable: wait in the triggerer; ``False`` waits in the worker.
     :param wait_for_completion: ``False`` ends right after the submission and returns ``submission``; only
         with a ``callback_url`` of your own, where the result goes, and without a destination.
@@ -414,20 +346,22 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
         self.if_exists = if_exists
         self.retryable_fail_codes = retryable_fail_codes
         # Decided here: a template that renders to nothing is a mistake, not a wish for URLs only.
-        self._saves = destination is not None
+        self.saves_images = destination is not None
         with final_refusals():
             self.generation_timeout = seconds("generation_timeout", generation_timeout)
             self.first_poll = optional_seconds("first_poll", first_poll, zero_allowed=True)
             self.poll_interval = optional_seconds("poll_interval", poll_interval)
-            if self._saves:
+            if self.saves_images:
                 check_destination(destination)
             self._check_wait()
             choice("on_partial", on_partial, ("accept", "top_up"))
-            choice("if_exists", if_exists, ("replace", "reuse", "fail") if self._saves else ("replace",))
+            choice(
+                "if_exists", if_exists, ("replace", "reuse", "fail") if self.saves_images else ("replace",)
+            )
             fail_codes("retryable_fail_codes", retryable_fail_codes)
             counted = "max_images" not in self._templated_fields
             count_of_images("min_images", min_images, self.max_images if counted else MOST_IMAGES)
-            check_filename(filename, self.max_images if self._saves and counted else None)
+            check_filename(filename, self.max_images if self.saves_images and counted else None)
 
     def _check_wait(self) -> None:
         if self._calls_airflow and not self.deferrable:
@@ -451,127 +385,25 @@ class SeedreamGenerateOperator(_SavesImages, SeedreamRequestOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Check everything that is free, submit unless an earlier try did, and wait."""
+        from airflow_provider_seedream.worker import generate
 
-        with self._buying(context) as purchases:
-            purchases.load()
-            request = self._request()
-            count_of_images("min_images", self.min_images, request.max_images)
-            read_min_deferral_seconds()
-            already_bought = purchases.find_again(request)
-            target = self._open_target(request.max_images) if self._saves else None
-            if not already_bought:
-                if target and (saved := self._find_existing(target, purchases.as_sent(request), context)):
-                    return saved
-                purchases.buy(request)
-            if not self.wait_for_completion:
-                return purchases.submissions[0].to_json()
-            return self._proceed(context, purchases)
+        return generate.generate(self, context)
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """Resume with the trigger's event, or by a callback: conclude and save."""
+        from airflow_provider_seedream.worker import generate
 
-        from airflow_provider_seedream.worker import waiting
-
-        with self._buying(context) as purchases:
-            purchases.resume(event)
-            resumption = waiting.read_resume_event(event, self.log)
-            return self._proceed(context, purchases, deadline=resumption.deadline if resumption else None)
+        return generate.resume(self, context, event)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Resume; where the trigger was lost, what is left of the wait is waited for here."""
-        from airflow_provider_seedream.worker import waiting
-
-        if next_method != waiting.DEFERRAL_FAILED:
+        if next_method != DEFERRAL_FAILED:
             return super().resume_execution(next_method, next_kwargs, context)
-        with self._buying(context) as purchases:
-            waiting.report_failed_deferral(self.log, next_kwargs)
-            purchases.resume()
-            purchases.verdicts = waiting.wait(
-                self.hook,
-                purchases.submissions,
-                waiting.paced(purchases.submissions[-1], self.first_poll, self.poll_interval),
-                deadline=waiting.rest_of_wait(context, self, self.generation_timeout),
-            )
-            return self._proceed(context, purchases)
+        from airflow_provider_seedream.worker import generate
 
-    def _terms(self) -> Terms:
-        return replace(
-            super()._terms(),
-            retryable_codes=fail_codes("retryable_fail_codes", self.retryable_fail_codes),
-        )
+        return generate.resume_without_trigger(self, context, next_kwargs)
 
-    def _proceed(
-        self, context: Context, purchases: Purchases, deadline: float | None = None
-    ) -> dict[str, Any]:
-        """Wait for what was bought, save it, and buy what is missing, until nothing is left to do.
-
-        :param deadline: epoch seconds at which a wait ends that had begun before.
-        """
-        from airflow_provider_seedream.metrics import count
-
-        hinted = purchases.poll_delivered()
-        if purchases.pending:
-            purchases.verdicts |= self._wait(context, purchases, deadline, hinted=hinted)
-        result = purchases.result()
-        if self._saves:
-            # Before a top-up, so that whatever becomes of that, these are kept.
-            result = self._save(result, self._open_target(result["delivered"]), context)
-        missing = result["requested"] - result["delivered"] if result["requested"] else 0
-        if missing > 0 and self._tops_up(context, purchases) and purchases.top_up(missing):
-            return self._proceed(context, purchases)
-        if result["delivered"] < self.min_images:
-            self.log.info("URLs: %s", result["urls"])
-            where = result.get("manifest")
-            raise TooFewImagesError(result["delivered"], self.min_images, where, purchases.refusal)
-        count(result, polls=purchases.polls)
-        return result
-
-    def _tops_up(self, context: Context, purchases: Purchases) -> bool:
-        """Whether missing images are to be bought, and there is time to wait for them."""
-        from airflow_provider_seedream.worker import waiting
-
-        if self.on_partial != "top_up":
-            return False
-        pace = waiting.paced(purchases.submissions[-1], self.first_poll, self.poll_interval)
-        left = waiting.wait_until(context, self, self.generation_timeout) - time.time()
-        if left <= pace.first_poll:
-            self.log.warning("%.0f s are left, which is too little for a top-up.", max(0.0, left))
-        return left > pace.first_poll
-
-    def _wait(
-        self, context: Context, purchases: Purchases, deadline: float | None, *, hinted: bool
-    ) -> dict[str, Verdict]:
-        from airflow_provider_seedream.worker import waiting
-
-        purchases.keep_record()
-        if deadline is None:
-            deadline = waiting.wait_until(context, self, self.generation_timeout)
-        awaits_callback = purchases.await_callback
-        pace = waiting.paced(
-            purchases.submissions[-1], self.first_poll, self.poll_interval, awaits_callback=awaits_callback
-        )
-        if self.deferrable:
-            waiting.defer_until_finished(
-                self,
-                purchases.submissions,
-                pace,
-                deadline=deadline,
-                conn_id=self.seedream_conn_id,
-                next_poll=time.time() + pace.interval_high if hinted else None,
-                awaits_callback=awaits_callback,
-            )
-        return waiting.wait(self.hook, purchases.submissions, pace, deadline=deadline)
-
-    def _find_existing(
-        self, target: Target, request: GenerateRequest, context: Context
-    ) -> dict[str, Any] | None:
-        """The result that lies at the target already, where ``if_exists`` asks for it."""
-        from airflow_provider_seedream.worker.saving import check_unoccupied, find_saved
-
-        if self.if_exists == "fail":
-            check_unoccupied(request, target, self.hook)
-        if self.if_exists != "reuse":
-            return None
-        complete = request.sequential_image_generation != "auto" and self.on_partial == "top_up"
-        wanted = request.max_images if complete else self.min_images
-        return find_saved(request, target, wanted, self.hook, context)
+    def make_terms(self) -> Terms:
+        """Return the terms on which this task buys."""
+        codes = fail_codes("retryable_fail_codes", self.retryable_fail_codes)
+        return replace(super().make_terms(), retryable_codes=codes)

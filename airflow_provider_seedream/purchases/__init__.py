@@ -1,1 +1,1 @@
-"""What one Airflow task buys, and what its next try does with that; ``worker`` enters by ``purchases``."""
+"""Buys for one Airflow task, and remembers it across tries; ``worker`` enters by ``purchases``."""

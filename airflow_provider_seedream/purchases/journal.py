@@ -1,4 +1,4 @@
-"""What one Airflow task has bought across its tries, and what its next try does with that."""
+"""Records what one Airflow task has bought across its tries, and decides what its next try does with that."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Intent:
 
 
 class NextAction(Enum):
-    """What a try does first."""
+    """The first thing that a try does."""
 
     BUY = "buy"
     CARRY_ON = "carry on"
@@ -106,7 +106,7 @@ class Journal:
         return replace(self, intent=None)
 
     def written_off(self) -> Journal:
-        """When what was intended is bought again, although it may have been charged."""
+        """After it was decided to buy again what was intended, although it may have been charged."""
         return replace(self, intent=None, lost=self.lost + (self.intent.charge if self.intent else 0))
 
     def without(self, task_ids: Collection[str], *, refunded: bool) -> Journal:
@@ -135,8 +135,10 @@ class Journal:
     # --- what it decides -----------------------------------------------------------------------------
 
     def awaits_callback(self, digest: str) -> bool:
-        """Whether a submission of this journal carries an address with this digest; each is compared in
-        constant time."""
+        """Tell whether a submission of this journal carries an address with this digest.
+
+        Each is compared in constant time.
+        """
         expected = [
             one.callback_digest for one in (self.intent, *self.purchases) if one and one.callback_digest
         ]
@@ -148,13 +150,13 @@ class Journal:
 
     @property
     def summary(self) -> str:
-        """What was bought, for the log."""
+        """The purchases, for the log."""
         ids = ", ".join(one.seedream_task_id for one in self.purchases) or "nothing"
         lost = f"; {self.intent.charge} USD for a submission without an answer" if self.intent else ""
         return f"{ids}{lost}"
 
     def next_action(self, fingerprint: str) -> NextAction:
-        """What a try that is about this request does first.
+        """Return what a try that is about this request does first.
 
         An open intent of a top-up does not keep the try from carrying on with what was bought before.
         """
@@ -200,7 +202,7 @@ class Journal:
 
 
 def is_cleared(record: Any, max_tries: int) -> bool:
-    """Whether the user has cleared the Airflow task since a record was written, readable or not.
+    """Tell whether the user has cleared the Airflow task since a record was written, readable or not.
 
     A clear sets ``max_tries`` to the number of tries so far plus ``retries``, which is lower than before
     where ``retries`` was lowered meanwhile; nothing else changes it (Airflow 3.3.2).

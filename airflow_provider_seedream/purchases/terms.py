@@ -1,4 +1,4 @@
-"""On what terms an Airflow task buys: budget, lost answers, retries, and whom APIXO calls."""
+"""Carries the terms on which an Airflow task buys: budget, lost answers, retries, and whom APIXO calls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from airflow_provider_seedream.parameters import money
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What the parameters of an operator say about a purchase.
+    """The parameters of an operator that are about a purchase.
 
     :param durable: whether a retry finds what was bought.
     :param on_ambiguous_submit: ``fail`` or ``resubmit``, where a charge may have happened.

@@ -1,1 +1,1 @@
-"""What a running task does, entered by one call of an operator or sensor; never at DAG parse."""
+"""Runs an Airflow task, entered by one call of an operator or sensor; never at DAG parse."""

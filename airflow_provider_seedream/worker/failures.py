@@ -1,4 +1,4 @@
-"""What a failed Airflow task says last, and whether Airflow may retry it."""
+"""Ends a failed Airflow task with what it cost and what a retry does; Airflow retries only what helps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
 
-from airflow_provider_seedream.advice import Advice, last_words
+from airflow_provider_seedream.advice import Advice, advise, advise_watching
 from airflow_provider_seedream.errors import (
     ConnectionConfigError,
     InterruptedJobError,
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 
 LINE_CHARACTERS = 84
-"""What Airflow's page of a log shows of a line in a window of 1280 pixels."""
+"""Width of a line on Airflow's page of a log, in a window of 1280 pixels."""
 
 
 @contextmanager
 def advising(log: Logger, a_retry: str) -> Iterator[None]:
-    """For what buys nothing: every failure ends with what a retry does.
+    """End every failure of what buys nothing with what a retry does.
 
     A failure that no retry can help becomes one that Airflow does not retry.
 
@@ -41,19 +41,13 @@ def advising(log: Logger, a_retry: str) -> Iterator[None]:
     try:
         yield
     except SeedreamError as error:
-        does = a_retry if error.retryable else _why_none(error)
-        raise with_advice(error, Advice("nothing by this Airflow task.", f"{does}."), log) from None
-
-
-def _why_none(error: SeedreamError) -> str:
-    if isinstance(error, TaskFailedError) and error.cause.retryable:
-        return "none, the task stays failed; clear the submitting task to submit again"
-    return "none, it could not help"
+        error.retry_helps = helps_to_ask_again(error)
+        raise with_advice(error, advise_watching(error, a_retry), log) from None
 
 
 @contextmanager
 def advising_on_charges(purchases: Purchases) -> Iterator[None]:
-    """For what buys: every failure ends with what is charged and what a retry does.
+    """End every failure of what buys with what is charged and what a retry does.
 
     A failure that no retry can help, or that a retry would pay for again, becomes one that Airflow does not
     retry.
@@ -61,40 +55,47 @@ def advising_on_charges(purchases: Purchases) -> Iterator[None]:
     try:
         yield
     except SeedreamError as error:
-        raise _explained(error, purchases) from None
+        raise _advise_on_charges(error, purchases) from None
     except (Exception, AirflowTaskTimeout) as error:
         if not (purchases.submissions or purchases.perhaps_charged or purchases.resumed):
             raise
         failure = InterruptedJobError(f"{type(error).__name__}: {error}")
-        raise _explained(failure, purchases) from error
+        raise _advise_on_charges(failure, purchases) from error
 
 
-def _explained(error: SeedreamError, purchases: Purchases) -> Exception:
+def _advise_on_charges(error: SeedreamError, purchases: Purchases) -> Exception:
     purchases.keep_record()
-    error.retry_helps = _retry_helps(error, purchases)
-    words = last_words(
+    error.retry_helps = _helps_to_go_on(error, purchases)
+    advice = advise(
         error, purchases.submissions, record_lasts=purchases.record_lasts, perhaps=purchases.perhaps_charged
     )
-    return with_advice(error, words, purchases.log)
+    return with_advice(error, advice, purchases.log)
 
 
-def with_advice(error: SeedreamError, words: Advice, log: Logger) -> Exception:
-    """The error with its last words, which also become the last lines that the task itself logs.
+def with_advice(error: SeedreamError, advice: Advice, log: Logger) -> Exception:
+    """Return the error with its advice, which also becomes the last lines that the task itself logs.
 
     Airflow's page breaks no lines, and puts the traceback of an exception below it (3.1-3.3).
     """
     log.debug("The failure in full:", exc_info=error)
-    told = (f"What happened: {error}", f"What it cost: {words.charged}", f"What a retry does: {words.retry}")
-    for text in told:
+    texts = (
+        f"What happened: {error}", f"What it cost: {advice.charged}", f"What a retry does: {advice.retry}"
+    )  # fmt: skip
+    for text in texts:
         for line in wrap(text, LINE_CHARACTERS, break_long_words=False, break_on_hyphens=False):
             log.error("%s", line)
     if not error.retryable:
-        return AirflowFailException(f"{error} {words}")
-    error.args = (f"{error} {words}",)
+        return AirflowFailException(f"{error} {advice}")
+    error.args = (f"{error} {advice}",)
     return error
 
 
-def _retry_helps(error: SeedreamError, purchases: Purchases) -> bool:
+def helps_to_ask_again(error: SeedreamError) -> bool:
+    """Tell whether a retry helps that only polls again, to which a failed task stays failed."""
+    return error.retryable and not isinstance(error, TaskFailedError)
+
+
+def _helps_to_go_on(error: SeedreamError, purchases: Purchases) -> bool:
     if isinstance(error, TaskFailedError):
         return error.retryable
     spent = bool(purchases.submissions) or purchases.resumed or isinstance(error, InterruptedJobError)
@@ -107,7 +108,7 @@ def _retry_helps(error: SeedreamError, purchases: Purchases) -> bool:
 
 
 def _may_pass(error: SeedreamError) -> bool:
-    """Whether a failure that is final before the purchase may pass while what was bought waits.
+    """Tell whether a failure that is final before the purchase may pass while what was bought waits.
 
     Airflow reports a secrets store or database that is out of reach as a connection that does not exist.
     """

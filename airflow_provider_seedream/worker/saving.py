@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import Asset, ObjectStoragePath
 
-from airflow_provider_seedream.apixo.records import Submission, result_record
+from airflow_provider_seedream.apixo.records import Submission
 from airflow_provider_seedream.apixo.status import SUCCESS, TaskStatus
 from airflow_provider_seedream.errors import (
     ConnectionConfigError,
@@ -19,6 +19,7 @@ from airflow_provider_seedream.errors import (
 )
 from airflow_provider_seedream.links.seedream import gallery_address
 from airflow_provider_seedream.parameters import is_nothing
+from airflow_provider_seedream.result import Result
 from airflow_provider_seedream.storage.destination import check_writable, resolve_destination
 from airflow_provider_seedream.storage.index import SAVED_KEY, IndexEntry
 from airflow_provider_seedream.storage.manifest import Manifest, TaskRecord
@@ -71,33 +72,30 @@ def open_target(
     return Target(folder, filename)
 
 
-def save(result: Mapping[str, Any], target: Target, hook: SeedreamHook, context: Context) -> dict[str, Any]:
-    """Save the images of a result record, and return it with what was saved.
+def save(result: Result, target: Target, hook: SeedreamHook, context: Context) -> Result:
+    """Save the images of a result, and return it with what was saved.
 
-    :returns: ``result`` and: ``destination``, ``manifest`` (path), ``images`` (a list of
-        :class:`~airflow_provider_seedream.storage.manifest.SavedImage` as dicts).
     :raises DownloadError: not all images could be saved.
     """
-    size = result.get("size")
     manifest = save_task(
-        _task_record(result, context),
-        result["urls"],
+        _make_task_record(result, context),
+        result.urls,
         target.folder,
         template=target.filename,
-        expected_size=(size[0], size[1]) if size else None,
-        trusted_origin=_trusted_origin(hook),
+        expected_size=(result.size[0], result.size[1]) if result.size else None,
+        trusted_origin=_find_trusted_origin(hook),
         log=hook.log,
     )
-    saved = _what_is_saved(manifest, target)
-    _tell_gallery(manifest, saved, context, hook, reused=False)
-    _tell_outlets(context, {**saved, "cost_usd": manifest.cost_usd})
-    return {**result, **saved}
+    saved = _add_saved(result, manifest, target)
+    _tell_gallery(manifest, saved, context, hook)
+    _tell_outlets(context, saved, manifest.cost_usd)
+    return saved
 
 
 def find_saved(
     request: GenerateRequest, target: Target, min_images: int, hook: SeedreamHook, context: Context
-) -> dict[str, Any] | None:
-    """The result of the very same request that lies at the target already, intact; it costs nothing.
+) -> Result | None:
+    """Return the result of the very same request that lies at the target already, intact; it costs nothing.
 
     :param request: as it would be sent, routing included.
     :param min_images: an earlier result with fewer images is no result.
@@ -109,20 +107,26 @@ def find_saved(
     if manifest is None:
         return None
     hook.log.info("Reusing the images of task %s; nothing is bought.", manifest.seedream_task_id)
-    saved = _what_is_saved(manifest, target)
-    _tell_gallery(manifest, saved, context, hook, reused=True)
-    _tell_outlets(context, {**saved, "cost_usd": 0.0})
-    price = hook.account.price_per_image
-    created = from_iso(manifest.created_at)
-    submission = replace(
-        Submission.of(request, manifest.seedream_task_id, price_per_image=price, now=0.0),
-        submitted_at=created,
+    reused = replace(
+        _read_result(request, manifest, hook.account.price_per_image),
+        charged_usd=0.0,
+        cost_usd=0.0,
+        refunded_usd=0.0,
+        reused=True,
     )
+    saved = _add_saved(reused, manifest, target)
+    _tell_gallery(manifest, saved, context, hook)
+    _tell_outlets(context, saved, 0.0)
+    return saved
+
+
+def _read_result(request: GenerateRequest, manifest: Manifest, price: Decimal) -> Result:
+    """Return the result of a request whose images a manifest vouches for."""
+    created, completed = from_iso(manifest.created_at), from_iso(manifest.completed_at)
+    submission = Submission.of(request, manifest.seedream_task_id, price_per_image=price, now=0.0)
     urls = tuple(image.url for image in manifest.images)
-    completed = from_iso(manifest.completed_at)
     status = TaskStatus(manifest.seedream_task_id, SUCCESS, urls, created_at=created, completed_at=completed)
-    nothing = {"charged_usd": 0.0, "cost_usd": 0.0, "refunded_usd": 0.0, "reused": True}
-    return {**result_record((submission, status)), **nothing, **saved}
+    return Result.of((replace(submission, submitted_at=created), status))
 
 
 def check_unoccupied(request: GenerateRequest, target: Target, hook: SeedreamHook) -> None:
@@ -137,24 +141,38 @@ def check_unoccupied(request: GenerateRequest, target: Target, hook: SeedreamHoo
         raise OccupiedError(occupant)
 
 
-def _what_is_saved(manifest: Manifest, target: Target) -> dict[str, Any]:
+def _add_saved(result: Result, manifest: Manifest, target: Target) -> Result:
     names = FileNames(target.filename, manifest.seedream_task_id, manifest.fingerprint)
-    return {
-        "destination": str(target.folder),
-        "manifest": str(target.folder / names.manifest),
-        "images": [asdict(image) for image in manifest.images],
-    }
+    return replace(
+        result,
+        destination=str(target.folder),
+        manifest=str(target.folder / names.manifest),
+        images=manifest.images,
+    )
 
 
-def _task_record(result: Mapping[str, Any], context: Context) -> TaskRecord:
-    known: dict[str, Any] = {field.name: result.get(field.name) for field in fields(TaskRecord)}
+def _make_task_record(result: Result, context: Context) -> TaskRecord:
     ti = context["ti"]
-    known |= {"dag_id": ti.dag_id, "run_id": ti.run_id, "task_id": ti.task_id, "map_index": ti.map_index}
-    return TaskRecord(**known)
+    return TaskRecord(
+        seedream_task_id=result.seedream_task_id,
+        model=result.model,
+        request=None if result.request is None else dict(result.request),
+        fingerprint=result.fingerprint,
+        requested=result.requested,
+        delivered=result.delivered,
+        cost_usd=result.cost_usd,
+        top_up_task_ids=list(result.top_up_task_ids),
+        created_at=result.created_at,
+        completed_at=result.completed_at,
+        dag_id=ti.dag_id,
+        run_id=ti.run_id,
+        task_id=ti.task_id,
+        map_index=ti.map_index,
+    )
 
 
-def _trusted_origin(hook: SeedreamHook) -> str | None:
-    """The sandbox's origin; the real API has none, nor have plain URLs without a connection."""
+def _find_trusted_origin(hook: SeedreamHook) -> str | None:
+    """Return the sandbox's origin; the real API has none, nor have plain URLs without a connection."""
     try:
         account = hook.account
     except ConnectionConfigError:
@@ -163,13 +181,11 @@ def _trusted_origin(hook: SeedreamHook) -> str | None:
     return f"{parts.scheme}://{parts.netloc}" if account.is_local else None
 
 
-def _tell_gallery(
-    manifest: Manifest, saved: Mapping[str, Any], context: Context, hook: SeedreamHook, *, reused: bool
-) -> None:
+def _tell_gallery(manifest: Manifest, saved: Result, context: Context, hook: SeedreamHook) -> None:
     """Make the images known to the gallery; without it they are saved all the same."""
     try:
         entry = IndexEntry.of(
-            manifest, destination=saved["destination"], path=saved["manifest"], reused=reused
+            manifest, destination=str(saved.destination), path=str(saved.manifest), reused=saved.reused
         )
         context["ti"].xcom_push(key=SAVED_KEY, value=entry.to_json())
         hook.log.info("See the images at %s", gallery_address(context["ti"]))
@@ -177,8 +193,10 @@ def _tell_gallery(
         hook.log.warning("The gallery may not show these images: %s", error)
 
 
-def _tell_outlets(context: Context, facts: Mapping[str, Any]) -> None:
+def _tell_outlets(context: Context, saved: Result, cost_usd: float | None) -> None:
     """Put what was saved into the events of the task's outlet assets."""
+    known = saved.to_json()
+    facts = {**{name: known[name] for name in ("destination", "manifest", "images")}, "cost_usd": cost_usd}
     for outlet in context.get("outlets") or []:
         if isinstance(outlet, Asset):
             context["outlet_events"][outlet].extra.update(facts)

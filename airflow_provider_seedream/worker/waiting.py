@@ -1,4 +1,4 @@
-"""The steps of a request that operators and sensor share: find what was bought, wait, conclude."""
+"""Waits for what was bought: at the right pace, until the right time, in the triggerer or here."""
 
 from __future__ import annotations
 
@@ -23,32 +23,29 @@ if TYPE_CHECKING:
 
     from airflow_provider_seedream.hooks.seedream import SeedreamHook
 
-DEFERRAL_FAILED = "__fail__"
-"""``next_method`` of a task whose deferral failed (``TRIGGER_FAIL_REPR`` in Airflow 3.1-3.3)."""
-
 BACKSTOP_SECONDS = 120
 """Airflow's own deferral timeout comes this much after ours, so that ours tells what happened."""
 
 EXECUTION_MARGIN_SECONDS = 5.0
 """Our wait ends this much before ``execution_timeout``, or a tenth of it where that is less."""
 
-CALLED_POLL_SECONDS = 60.0
-"""Between two looks while a callback is awaited: they find only those tasks whose callback was lost."""
+CALLBACK_POLL_SECONDS = 60.0
+"""Between two polls while a callback is expected: they find only those tasks whose callback was lost."""
 
 
-def paced(
+def choose_pace(
     submission: Submission,
     first_poll: float | None,
     poll_interval: float | None,
     *,
     awaits_callback: bool = False,
 ) -> Pace:
-    """The model's pace, with the user's own seconds where given.
+    """Return the model's pace, with the user's own seconds where given.
 
-    :param awaits_callback: whether a callback is awaited.
+    :param awaits_callback: whether a callback is expected.
     """
     pace = submission.pace
-    interval = CALLED_POLL_SECONDS if awaits_callback and poll_interval is None else poll_interval
+    interval = CALLBACK_POLL_SECONDS if awaits_callback and poll_interval is None else poll_interval
     if first_poll is not None:
         pace = replace(pace, first_poll=first_poll)
     if interval is not None:
@@ -56,8 +53,8 @@ def paced(
     return pace
 
 
-def wait_until(context: Context, operator: BaseOperator, timeout: float) -> float:
-    """Epoch seconds at which a wait ends that begins now.
+def find_deadline(context: Context, operator: BaseOperator, timeout: float) -> float:
+    """Return the epoch seconds at which a wait ends that begins now.
 
     Airflow 3.1-3.3 do not enforce ``execution_timeout`` while a task is deferred, so it is done here. It
     counts from the start of the try, which Airflow keeps across deferrals (3.2+), and ends a little
@@ -69,22 +66,22 @@ def wait_until(context: Context, operator: BaseOperator, timeout: float) -> floa
     if operator.execution_timeout is None:
         return now + timeout
     allowed = operator.execution_timeout.total_seconds()
-    limit = _started_at(context) + allowed - min(EXECUTION_MARGIN_SECONDS, allowed / 10)
+    limit = _find_start_of_try(context) + allowed - min(EXECUTION_MARGIN_SECONDS, allowed / 10)
     if limit < now + timeout:
         operator.log.info("execution_timeout leaves %.0f s to wait for the result.", max(0.0, limit - now))
     return min(now + timeout, limit)
 
 
-def rest_of_wait(context: Context, operator: BaseOperator, timeout: float) -> float:
-    """As :func:`wait_until`, for a wait that began with this try.
+def find_deadline_of_try(context: Context, operator: BaseOperator, timeout: float) -> float:
+    """Return what :func:`find_deadline` does, for a wait that began with this try.
 
     :param timeout: seconds from the beginning of the try.
     """
-    return wait_until(context, operator, _started_at(context) + timeout - time.time())
+    return find_deadline(context, operator, _find_start_of_try(context) + timeout - time.time())
 
 
-def _started_at(context: Context) -> float:
-    """Epoch seconds at which this try began; its present segment, before Airflow 3.2."""
+def _find_start_of_try(context: Context) -> float:
+    """Return the epoch seconds at which this try began; its present segment, before Airflow 3.2."""
     started = getattr(context["ti"], "start_date", None)
     return started.timestamp() if isinstance(started, datetime) else time.time()
 
@@ -96,21 +93,23 @@ def defer_until_finished(
     *,
     deadline: float,
     conn_id: str,
-    next_poll: float | None = None,
-    awaits_callback: bool = False,
+    just_polled: bool,
+    awaits_callback: bool,
 ) -> NoReturn:
     """Free the worker slot; ``execute_complete`` is called with the trigger's event, or by a callback.
 
     :param submissions: of one model; the pace is that of the last, which is the youngest.
-    :param next_poll: epoch seconds of the trigger's first look, where the worker has looked already.
-    :param awaits_callback: whether a callback is awaited.
+    :param deadline: epoch seconds.
+    :param just_polled: whether APIXO has just said that it is in progress, so that the trigger need not ask
+        before one interval is over.
+    :param awaits_callback: whether a callback is expected.
     """
     # airflow.triggers costs some 80 ms to import, which every parsing of a DAG would pay.
     from airflow_provider_seedream.triggers.seedream import SeedreamTaskTrigger
 
     now = time.time()
     dwell = read_min_deferral_seconds()
-    created_at = submissions[-1].submitted_at if next_poll is None else next_poll - pace.first_poll
+    created_at = now + pace.interval_high - pace.first_poll if just_polled else submissions[-1].submitted_at
     operator.defer(
         trigger=SeedreamTaskTrigger(
             seedream_task_ids=[submission.seedream_task_id for submission in submissions],
@@ -129,10 +128,13 @@ def defer_until_finished(
     )
 
 
-def wait(
+def wait_here(
     hook: SeedreamHook, submissions: Sequence[Submission], pace: Pace, *, deadline: float
 ) -> dict[str, Verdict]:
-    """Watch tasks of one model to their end, holding the worker slot; the verdicts by taskId."""
+    """Watch tasks of one model to their end, holding the worker slot; return the verdicts by taskId.
+
+    :param deadline: epoch seconds.
+    """
     watches = [
         hook.start_watch(one.seedream_task_id, pace, created_at=one.submitted_at, deadline=deadline)
         for one in submissions
@@ -150,8 +152,8 @@ def report_failed_deferral(log: Logger, failure: Mapping[str, Any] | None) -> No
     log.warning("%s. %s", reason.get("error", "The trigger failed"), "\n".join(reason.get("traceback") or []))
 
 
-def register(context: Context, digest: str, log: Logger) -> bool:
-    """Tell the api-server that this task waits for another task's purchase; whether that worked.
+def register_for_callback(context: Context, digest: str, log: Logger) -> bool:
+    """Tell the api-server that this task waits for another task's purchase; return whether that worked.
 
     :param digest: of the purchase's callback.
     """
@@ -160,17 +162,17 @@ def register(context: Context, digest: str, log: Logger) -> bool:
         return False
     try:
         store.set(waiter_key(digest), True)
-    except Exception as error:  # noqa: BLE001 - looking at the usual pace costs less than a failed task
-        log.warning("Airflow does not keep that this task waits for a callback, so it looks: %s", error)
+    except Exception as error:  # noqa: BLE001 - polling at the usual pace costs less than a failed task
+        log.warning("Airflow does not keep that this task waits for a callback, so it polls: %s", error)
         return False
     return True
 
 
 def read_resume_event(event: Any, log: Logger) -> ResumeEvent | None:
-    """What the api-server says, where it has resumed this task in place of a trigger; logged and counted."""
-    resumption = ResumeEvent.from_event(event)
-    if resumption is not None:
-        delay = max(0.0, time.time() - resumption.delivered_at)
+    """Return what the api-server says if it has resumed this task in place of a trigger; log and count it."""
+    resumed = ResumeEvent.from_event(event)
+    if resumed is not None:
+        delay = max(0.0, time.time() - resumed.delivered_at)
         log.info("Resumed by a callback of APIXO, %.1f s after it came.", delay)
         count_resume(delay)
-    return resumption
+    return resumed

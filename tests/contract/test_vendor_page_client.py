@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from airflow_provider_seedream.apixo.answers import Reply, read_status, read_submission
@@ -14,14 +10,10 @@ from airflow_provider_seedream.apixo.model import SEEDREAM_4_5, Pace
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.apixo.status import TaskStatus
 from airflow_provider_seedream.errors import Kind
+from tests.support.vendor_page import EXAMPLES, example
 
-EXAMPLES = Path(__file__).parent / "examples"
 SUBMISSIONS = sorted({path.stem for path in EXAMPLES.glob("submit_*.json")} - {"submit_response"})
 NOW = 1_767_965_610.0
-
-
-def example(name: str) -> Any:
-    return json.loads((EXAMPLES / f"{name}.json").read_text())
 
 
 def reply(name: str) -> Reply:

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,8 +23,8 @@ from PIL import Image
 from airflow_provider_seedream.apixo.model import SEEDREAM_4_5
 from airflow_provider_seedream.sandbox.checks import read_order
 from airflow_provider_seedream.sandbox.server import SandboxServer
+from tests.support.vendor_page import example
 
-EXAMPLES = Path(__file__).parent / "examples"
 MODEL = "seedream-4-5"
 HEADERS = {"Authorization": "Bearer YOUR_API_KEY"}
 PRICE = Decimal("0.035")
@@ -55,10 +54,6 @@ FAIL_CODES = (
     "UpstreamError",
 )
 SUBMISSIONS = ("submit_quickstart", "submit_text_to_image", "submit_image_to_image", "submit_sequence")
-
-
-def example(name: str) -> Any:
-    return json.loads((EXAMPLES / f"{name}.json").read_text())
 
 
 def shape(value: Any) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pytest
 from dev.postgres import Postgres
 from tests.support.airflow_on_postgres import SETTINGS, postgres
 from tests.support.airflow_world import World, airflow_world
+from tests.support.statsd import Metrics
 
 
 @pytest.fixture(scope="package")
@@ -19,27 +18,6 @@ def database() -> Iterator[Postgres]:
     """The metadata database."""
     with postgres() as server:
         yield server
-
-
-class Metrics:
-    """A StatsD server that keeps what arrives, one ``name:amount|kind`` a line."""
-
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
-        self.port: int = self._socket.getsockname()[1]
-        self.lines: list[str] = []
-        threading.Thread(target=self._receive, daemon=True).start()
-
-    def _receive(self) -> None:
-        while packet := self._socket.recv(65_536):
-            self.lines += packet.decode().splitlines()
-
-    def total(self, name: str) -> float:
-        """The sum of a counter."""
-        prefix = f"airflow.{name}:"
-        lines = [line for line in self.lines if line.startswith(prefix)]
-        return sum(float(line.removeprefix(prefix).split("|")[0]) for line in lines)
 
 
 @pytest.fixture(scope="package")

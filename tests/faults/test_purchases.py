@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from dev.postgres import Postgres
-from tests.faults.conftest import Metrics
 from tests.support.airflow_world import Purchases, World
+from tests.support.statsd import Metrics
 
 pytestmark = pytest.mark.long
 

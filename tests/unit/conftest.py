@@ -4,43 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
 from airflow.sdk import DAG
 
+from airflow_provider_seedream.purchases import lost_answer
 from airflow_provider_seedream.sandbox.server import SandboxServer
 from tests.support.airflow_runs import prepare_database
-
-KEY = "sk-test-4f1d"
-
-
-class Apixo:
-    """The sandbox as a test sees it: its addresses, its ledger, and its faults."""
-
-    def __init__(self, server: SandboxServer) -> None:
-        self.base_url = server.base_url
-        self.origin = server.origin
-        self.key = KEY
-
-    def ledger(self) -> dict[str, Any]:
-        """Everything that the sandbox has recorded."""
-        return dict(httpx.get(f"{self.origin}/sandbox/ledger").json())
-
-    def tasks(self) -> list[dict[str, Any]]:
-        """The tasks that were bought."""
-        return list(self.ledger()["tasks"])
-
-    def requests(self, path: str) -> list[dict[str, Any]]:
-        """The requests whose path holds a text."""
-        return [request for request in self.ledger()["requests"] if path in request["path"]]
-
-    def fault(self, path: str, times: int = 1, every: int = 1, **action: Any) -> None:
-        """Switch a fault on for the next requests to a path, or for every so many of them."""
-        body = {"path": path, "times": times, "every": every, "action": action}
-        httpx.post(f"{self.origin}/sandbox/faults", json=body).raise_for_status()
+from tests.support.apixo import KEY, Apixo, Connect
 
 
 @pytest.fixture(scope="session")
@@ -54,9 +28,6 @@ def apixo(sandbox_server: SandboxServer) -> Apixo:
     """A sandbox without tasks, faults and records."""
     httpx.post(f"{sandbox_server.origin}/sandbox/reset").raise_for_status()
     return Apixo(sandbox_server)
-
-
-Connect = Callable[..., None]
 
 
 @pytest.fixture
@@ -90,3 +61,10 @@ def dag(
     """An empty DAG whose tasks speak to a fresh sandbox; ``dag.test()`` has no scheduler to wait for."""
     monkeypatch.setenv("AIRFLOW__SEEDREAM__MIN_DEFERRAL_SECONDS", "0")
     return DAG(re.sub(r"\W+", "_", request.node.name), schedule=None)
+
+
+@pytest.fixture
+def quick(connected: Apixo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No try of a task waits before it goes on."""
+    monkeypatch.setenv("AIRFLOW__SEEDREAM__MIN_DEFERRAL_SECONDS", "0")
+    monkeypatch.setattr(lost_answer, "may_be_on_its_way", lambda *_: False)

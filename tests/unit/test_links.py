@@ -18,7 +18,7 @@ from airflow_provider_seedream.operators.seedream import (
 from airflow_provider_seedream.storage.index import SAVED_KEY
 from tests.support.airflow_runs import run_dag
 from tests.support.airflow_tries import Store, TaskTries
-from tests.unit.conftest import Apixo
+from tests.support.apixo import Apixo
 
 GALLERY_KEY = SeedreamGalleryLink().xcom_key
 FIRST_IMAGE_KEY = SeedreamResultLink().xcom_key

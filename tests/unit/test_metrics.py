@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_seedream import metrics
-from tests.unit.conftest import Apixo
-from tests.unit.operators.test_tries import generate, quick
+from tests.support.apixo import Apixo
+from tests.support.purchases import generate
 
-__all__ = ["quick"]
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture

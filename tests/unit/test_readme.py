@@ -23,9 +23,8 @@ from airflow.sdk import DAG, conf
 from airflow_provider_seedream.apixo import backoff, exchange, watch
 from airflow_provider_seedream.apixo.account import Account
 from airflow_provider_seedream.apixo.model import SEEDREAM_4_5
-from airflow_provider_seedream.apixo.records import Submission, result_record
+from airflow_provider_seedream.apixo.records import Submission
 from airflow_provider_seedream.apixo.request import GenerateRequest
-from airflow_provider_seedream.apixo.status import TaskStatus
 from airflow_provider_seedream.hooks.connection_form import EXTRA_FIELDS
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import (
@@ -34,6 +33,7 @@ from airflow_provider_seedream.operators.seedream import (
     SeedreamSubmitOperator,
 )
 from airflow_provider_seedream.provider_info import get_provider_info
+from airflow_provider_seedream.result import Result
 from airflow_provider_seedream.retry_policy import SeedreamRetryPolicy
 from airflow_provider_seedream.sandbox.directives import Directives
 from airflow_provider_seedream.sandbox.directives import read as read_directives
@@ -41,8 +41,9 @@ from airflow_provider_seedream.sandbox.server import SandboxServer
 from airflow_provider_seedream.sensors.seedream import SeedreamTaskSensor
 from airflow_provider_seedream.storage.manifest import SavedImage
 from airflow_provider_seedream.storage.naming import FileNames
-from airflow_provider_seedream.worker.waiting import CALLED_POLL_SECONDS
-from tests.unit.conftest import Connect
+from airflow_provider_seedream.worker.waiting import CALLBACK_POLL_SECONDS
+from dev.result_table import replace_table
+from tests.support.apixo import Connect
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
@@ -271,19 +272,19 @@ class TestHook:
 
 
 class TestResults:
-    def test_the_record_has_the_fields_of_the_table(self) -> None:
-        submission = Submission.of(
-            GenerateRequest(prompt="x"), "t", price_per_image=SEEDREAM_4_5.price_per_image, now=0
-        )
+    def test_the_table_is_made_from_the_type(self) -> None:
+        assert replace_table(README) == README
         table = [name for row in rows("Results") for name in names_in(row[0])]
-        assert sorted(table) == sorted(
-            result_record((submission, TaskStatus("t", "success", ("https://x",))))
-        )
-        down_to = table.index("fingerprint") + 1
-        assert sorted(table[:down_to]) == sorted(submission.to_json())
+        assert table == [field.name for field in dataclasses.fields(Result)]
+
+    def test_submit_pushes_the_first_of_its_fields(self) -> None:
+        request = GenerateRequest(prompt="x")
+        pushed = Submission.of(request, "t", price_per_image=SEEDREAM_4_5.price_per_image, now=0).to_json()
+        table = [name for row in rows("Results") for name in names_in(row[0])]
+        assert sorted(table[: table.index("fingerprint") + 1]) == sorted(pushed)
 
     def test_the_facts_of_an_image(self) -> None:
-        facts = re.search(r"for each one (.*?)\. ", " ".join(section("Results").split()))
+        facts = re.search(r"for each one (.*?) \|", section("Results"))
         assert facts
         assert names_in(facts[1]) == [field.name for field in dataclasses.fields(SavedImage)]
 
@@ -328,7 +329,7 @@ class TestNumbers:
             f"sent at most {exchange.MAX_ATTEMPTS} times",
             f"a `Retry-After` of up to {backoff.MAX_BACKOFF:.0f} s is kept",
             f"given up after {watch.MAX_FAILED_POLLS} in a row, or {watch.MAX_UNREADABLE_ANSWERS} answers",
-            f"a look every {CALLED_POLL_SECONDS:.0f} s finds what nobody told",
+            f"a look every {CALLBACK_POLL_SECONDS:.0f} s finds what nobody told",
             f"keep the images, {SEEDREAM_4_5.result_lifetime // 86400} days",
             *(f"{tier.pace.first_poll} ({name})" for name, tier in SEEDREAM_4_5.resolutions.items()),
             f"{', '.join(SEEDREAM_4_5.aspect_ratios[:-1])} or {SEEDREAM_4_5.aspect_ratios[-1]};",

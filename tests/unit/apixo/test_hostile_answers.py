@@ -46,9 +46,9 @@ from airflow_provider_seedream.errors import (
 )
 from airflow_provider_seedream.purchases.journal import Intent, Journal, is_cleared
 from airflow_provider_seedream.storage.manifest import Manifest
-from tests.contract.test_vendor_page_client import EXAMPLES
+from tests.support.manifests import MANIFEST
+from tests.support.vendor_page import EXAMPLES
 from tests.unit.apixo.mutations import HTTP_STATUSES, mutated, retry_afters
-from tests.unit.storage.test_manifest import MANIFEST
 
 NOW = 1_767_965_610.0
 TASK_ID = "task_12345678"

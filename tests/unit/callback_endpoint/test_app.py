@@ -33,6 +33,7 @@ from airflow_provider_seedream.callback_endpoint.retries import LONGEST_SECONDS,
 from airflow_provider_seedream.callback_endpoint.standing import Reason, ReceiveResult, Refused
 from airflow_provider_seedream.callbacks.delivery import Delivery
 from airflow_provider_seedream.callbacks.token import CallbackToken
+from tests.support.callback_world import World
 from tests.unit.callback_endpoint.callback_site import (
     BODY,
     HandDesk,
@@ -43,9 +44,6 @@ from tests.unit.callback_endpoint.callback_site import (
     post,
     request,
 )
-from tests.unit.callback_endpoint.test_deliveries import World, world
-
-__all__ = ["world"]
 
 REFUSAL = (
     b"HTTP/1.1 404 Not Found\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n"

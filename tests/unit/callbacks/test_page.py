@@ -16,7 +16,7 @@ from airflow_provider_seedream.callbacks.token import CallbackToken
 from airflow_provider_seedream.provider_info import get_provider_info
 from airflow_provider_seedream.settings import DEFAULT_MIN_DEFERRAL_SECONDS
 from airflow_provider_seedream.urls import CALLBACK_PATH, TaskAddress
-from airflow_provider_seedream.worker.waiting import CALLED_POLL_SECONDS
+from airflow_provider_seedream.worker.waiting import CALLBACK_POLL_SECONDS
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "callbacks.md").read_text()
 WORDS = " ".join(PAGE.split())
@@ -36,7 +36,7 @@ LOOKS = [tier.pace.first_poll for tier in SEEDREAM_4_5.resolutions.values()]
         f"{LIMITS.later:,} deliveries in the memory of each process, and a minute of tries",
         f"`[seedream] min_deferral_seconds` ({DEFAULT_MIN_DEFERRAL_SECONDS:.0f})",
         f"{LOOKS[0]:.0f} s after the submission with 2K, {LOOKS[1]:.0f} s with 4K), then every "
-        f"{CALLED_POLL_SECONDS:.0f} s",
+        f"{CALLBACK_POLL_SECONDS:.0f} s",
     ],
 )
 def test_the_limits_are_those_of_the_code(phrase: str) -> None:

@@ -13,10 +13,9 @@ from airflow_provider_seedream.gallery.storage_threads import StorageReaders
 from airflow_provider_seedream.gallery.thumbnails import MOST_PIXELS, SIDE, Key, Thumbnails, make_thumbnail
 from airflow_provider_seedream.gallery.verified_images import PictureError
 from airflow_provider_seedream.storage.inspection import MAX_SCANS, decoding
+from tests.support.gates import LONG, Gate
 from tests.support.image_host import picture
-from tests.unit.gallery.test_storage_threads import LONG, Gate
-from tests.unit.gallery.test_verified_images import png_with_text
-from tests.unit.storage.test_inspection import jpeg_of_scans, png
+from tests.support.images import jpeg_of_scans, png, png_with_text
 
 RED, GREEN = (220, 20, 20), (20, 160, 20)
 

@@ -17,7 +17,6 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from airflow.sdk.log import mask_secret
 from fsspec.implementations.memory import MemoryFileSystem
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from airflow_provider_seedream.gallery import verified_images
 from airflow_provider_seedream.gallery.verified_images import (
@@ -31,10 +30,10 @@ from airflow_provider_seedream.gallery.verified_images import (
     store_of,
 )
 from airflow_provider_seedream.storage.manifest import MAX_BYTES
+from tests.support.files import files_limited_to
 from tests.support.image_host import picture
+from tests.support.images import png, png_with_text
 from tests.unit.gallery.saved import PROMPT, TASK, Saved, save, stored
-from tests.unit.storage.test_destination import files_limited_to
-from tests.unit.storage.test_inspection import png
 
 T = TypeVar("T")
 GIGABYTE = 2**30
@@ -511,13 +510,6 @@ class TestAStoreIsToldFromOthers:
 
     def test_although_no_store_can_be_opened_by_it(self) -> None:
         assert store_of("no/../place/at/all") == "no/../place"
-
-
-def png_with_text(text: str) -> bytes:
-    info, out = PngInfo(), io.BytesIO()
-    info.add_itxt("comment", text, zip=True)
-    Image.new("RGB", (8, 8)).save(out, "PNG", pnginfo=info)
-    return out.getvalue()
 
 
 @contextmanager

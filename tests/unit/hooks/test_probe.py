@@ -13,8 +13,8 @@ import pytest
 
 from airflow_provider_seedream.apixo.account import Account
 from airflow_provider_seedream.hooks.probe import probe
-from tests.unit.conftest import KEY, Apixo
-from tests.unit.hooks.test_seedream import closed_port, raw_server
+from tests.support.apixo import KEY, Apixo
+from tests.support.raw_servers import closed_port, raw_server
 
 UNKNOWN_HOST = "https://api.apixo.invalid/api/v1"
 

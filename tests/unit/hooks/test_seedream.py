@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import threading
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
 
@@ -25,7 +22,8 @@ from airflow_provider_seedream.errors import (
 )
 from airflow_provider_seedream.hooks import shared_client
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from tests.unit.conftest import KEY, Apixo, Connect
+from tests.support.apixo import KEY, Apixo, Connect
+from tests.support.raw_servers import closed_port, raw_server
 
 REQUEST = GenerateRequest(prompt="a fox", max_images=2)
 
@@ -264,35 +262,6 @@ class TestATriggererSharesOneClient:
 
 
 # --- small servers that misbehave ---------------------------------------------------------------------
-
-
-@contextmanager
-def closed_port() -> Iterator[int]:
-    """A port that nobody listens on, kept from others while it is used."""
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        yield reserved.getsockname()[1]
-
-
-@contextmanager
-def raw_server(answer: bytes) -> Iterator[tuple[int, list[bytes]]]:
-    """Answers every connection with the same bytes, and keeps what it was sent."""
-    received: list[bytes] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection, suppress(ConnectionError):
-                    received.append(connection.recv(4096))
-                    connection.sendall(answer)
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield listener.getsockname()[1], received
-        listener.shutdown(socket.SHUT_RDWR)
 
 
 class TestAServerThatEchoesTheKey:

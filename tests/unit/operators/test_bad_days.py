@@ -33,20 +33,18 @@ from airflow_provider_seedream.errors import (
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
 from tests.support.airflow_tries import TaskTries
-from tests.unit.conftest import Apixo, Connect
-from tests.unit.operators.test_tries import (
+from tests.support.apixo import Apixo, Connect
+from tests.support.purchases import (
     AnyTask,
-    any_task,
     assert_one_purchase,
     bought,
     generate,
     no_pauses,
-    quick,
     submit,
     wait_until_finished,
 )
 
-__all__ = ["any_task", "quick"]
+pytestmark = pytest.mark.usefixtures("quick")
 
 WITH_AND_WITHOUT_STORE = pytest.mark.parametrize("state_store", [True, False], ids=["3.3", "before 3.3"])
 

@@ -18,21 +18,17 @@ from airflow_provider_seedream.callbacks.delivery import DeliveryRecord, deliver
 from airflow_provider_seedream.errors import AmbiguousSubmitError, InvalidRequestError, PollFailedError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator, SeedreamSubmitOperator
-from airflow_provider_seedream.purchases.journal_store import KEY
-from airflow_provider_seedream.purchases.purchases import Purchases
+from airflow_provider_seedream.purchases import lost_answer
+from airflow_provider_seedream.purchases.journal_store import KEY, JournalStore
 from airflow_provider_seedream.retry_policy import SeedreamRetryPolicy
 from tests.support.airflow_tries import TaskTries, deferral, worker_dies
 from tests.support.api_server import ApiServer, api_server, resumption
-from tests.unit.conftest import Apixo
+from tests.support.apixo import Apixo
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 LONG = "a fox [[seconds:100000]]"
 """Is not finished before the test."""
-
-
-@pytest.fixture(autouse=True)
-def quick(connected: Apixo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW__SEEDREAM__MIN_DEFERRAL_SECONDS", "0")
-    monkeypatch.setattr(Purchases, "_may_be_on_its_way", lambda self, intent: False)
 
 
 @pytest.fixture
@@ -230,7 +226,7 @@ class TestALostAnswer:
         tries = generate(**few, on_ambiguous_submit=on_ambiguous_submit)
         operator, _ = tries.run_until_deferral()
         leave_note(tries, called)
-        with worker_dies(Purchases, "_record"):
+        with worker_dies(JournalStore, "record_purchases"):
             tries.resume_until_deferral(operator, resumption())
         leave_note(tries, called, 2)
         result = tries.run()
@@ -250,11 +246,11 @@ class TestALostAnswer:
     ) -> None:
         monkeypatch.setattr("airflow_provider_seedream.purchases.lost_answer.CALLBACK_SECONDS", 0.0)
         tries = generate(on_ambiguous_submit=on_ambiguous_submit)
-        with worker_dies(Purchases, "_record"):
+        with worker_dies(JournalStore, "record_purchases"):
             tries.run()
         leave_note(tries, called)
         connected.fault("/statusTask", times=4, status=503, headers={"Retry-After": "0"})
-        with pytest.raises(PollFailedError, match="looks again at the task that a callback has named"):
+        with pytest.raises(PollFailedError, match="asks again for the task that a callback has named"):
             tries.run()
         assert tries.run()["seedream_task_id"] == connected.tasks()[0]["taskId"]
         assert len(connected.tasks()) == 1
@@ -262,9 +258,9 @@ class TestALostAnswer:
     def test_is_not_waited_for_when_the_callback_has_told_it(
         self, called: ApiServer, connected: Apixo, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(Purchases, "_may_be_on_its_way", lambda self, intent: pytest.fail("it waits"))
+        monkeypatch.setattr(lost_answer, "may_be_on_its_way", lambda *_: pytest.fail("it waits"))
         tries = generate()
-        with worker_dies(Purchases, "_record"):
+        with worker_dies(JournalStore, "record_purchases"):
             tries.run()
         leave_note(tries, called)
         assert tries.run()["delivered"] == 1

@@ -19,14 +19,14 @@ from airflow_provider_seedream.operators.seedream import (
     SeedreamGenerateOperator,
     SeedreamSubmitOperator,
 )
-from airflow_provider_seedream.purchases import purchases
+from airflow_provider_seedream.purchases import buying
 from airflow_provider_seedream.purchases.purchases import Purchases
 from airflow_provider_seedream.worker import waiting
-from tests.support.airflow_tries import TaskTries
-from tests.unit.conftest import Apixo, Connect
-from tests.unit.operators.test_tries import AnyTask, any_task, bought, generate, quick, worker_dies
+from tests.support.airflow_tries import TaskTries, worker_dies
+from tests.support.apixo import Apixo, Connect
+from tests.support.purchases import AnyTask, bought, generate
 
-__all__ = ["any_task", "quick"]
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def charged(apixo: Apixo) -> Decimal:
@@ -190,7 +190,7 @@ class TestTopUp:
         def failing(**fields: Any) -> GenerateRequest:
             return GenerateRequest(**{**fields, "prompt": "x [[fail:Timeout]]"})
 
-        with mock.patch.object(purchases, "GenerateRequest", failing):
+        with mock.patch.object(buying, "GenerateRequest", failing):
             result = self.top_up(tmp_path).run()
         assert (result["delivered"], result["top_up_task_ids"]) == (2, [])
         assert len(bought(connected)) == 2
@@ -209,7 +209,7 @@ class TestTopUp:
 
     def test_a_retry_carries_on_with_it(self, connected: Apixo, tmp_path: Path) -> None:
         task = self.top_up(tmp_path)
-        with worker_dies(waiting, "paced", at=3):
+        with worker_dies(waiting, "choose_pace", at=3):
             task.run()
         assert task.run()["delivered"] == 3
         assert len(bought(connected)) == 2

@@ -21,9 +21,8 @@ from airflow_provider_seedream.operators.seedream import (
     SeedreamSubmitOperator,
 )
 from tests.support.airflow_runs import FinishedRun, run_dag
-from tests.unit.conftest import Apixo, Connect
-
-QUICK: dict[str, Any] = {"first_poll": 0.0, "poll_interval": 0.05}
+from tests.support.apixo import Apixo, Connect
+from tests.support.purchases import QUICK
 
 
 def generate(dag: DAG, **arguments: Any) -> FinishedRun:

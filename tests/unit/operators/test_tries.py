@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -23,78 +22,31 @@ from airflow_provider_seedream.errors import (
     TaskFailedError,
 )
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator, SeedreamSubmitOperator
+from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
+from airflow_provider_seedream.purchases import lost_answer
+from airflow_provider_seedream.purchases.buying import Buyer
 from airflow_provider_seedream.purchases.journal_store import KEY
-from airflow_provider_seedream.purchases.purchases import Purchases
-from airflow_provider_seedream.worker import saving
-from tests.support.airflow_tries import TaskTries, worker_dies
-from tests.unit.conftest import Apixo
+from airflow_provider_seedream.worker import generate as generate_module
+from tests.support.airflow_tries import worker_dies
+from tests.support.apixo import Apixo
+from tests.support.purchases import (
+    AnyTask,
+    assert_one_purchase,
+    bought,
+    generate,
+    no_pauses,
+    submit,
+    task_id_of,
+    wait_until_finished,
+)
 
-QUICK: dict[str, Any] = {"first_poll": 0.0, "poll_interval": 0.05}
-
-
-@pytest.fixture(autouse=True)
-def quick(connected: Apixo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW__SEEDREAM__MIN_DEFERRAL_SECONDS", "0")
-    monkeypatch.setattr(Purchases, "_may_be_on_its_way", lambda self, intent: False)
-
-
-def generate(state_store: bool = True, **fixed: Any) -> TaskTries:
-    def make(**changes: Any) -> SeedreamGenerateOperator:
-        return SeedreamGenerateOperator(
-            **{"task_id": "generate", "prompt": "a fox", **QUICK, **fixed, **changes}
-        )
-
-    return TaskTries(make, state_store=state_store)
-
-
-def submit(state_store: bool = True, **fixed: Any) -> TaskTries:
-    def make(**changes: Any) -> SeedreamSubmitOperator:
-        return SeedreamSubmitOperator(**{"task_id": "submit", "prompt": "a fox", **fixed, **changes})
-
-    return TaskTries(make, state_store=state_store)
-
-
-AnyTask = Callable[..., TaskTries]
-
-
-@pytest.fixture(params=["generate", "blocking generate", "submit"])
-def any_task(request: pytest.FixtureRequest) -> AnyTask:
-    """Everything that buys."""
-    if request.param == "submit":
-        return submit
-    return lambda **fixed: generate(**{"deferrable": request.param == "generate", **fixed})
-
-
-def task_id_of(result: Any) -> str:
-    return str(result if isinstance(result, str) else result["seedream_task_id"])
-
-
-def bought(apixo: Apixo) -> list[str]:
-    return [task["taskId"] for task in apixo.tasks()]
-
-
-def no_pauses() -> Any:
-    """Between looks at a task that is not known."""
-    return mock.patch("airflow_provider_seedream.purchases.earlier_tries.UNKNOWN_PAUSE", 0.0)
-
-
-def wait_until_finished(apixo: Apixo) -> None:
-    """Wait until the sandbox's one task has ended."""
-    hook = SeedreamHook()
-    while not hook.get_status(bought(apixo)[0]).finished:
-        pass
-
-
-def assert_one_purchase(apixo: Apixo, result: Any) -> None:
-    """A result is that of the only purchase there was."""
-    assert bought(apixo) == [task_id_of(result)]
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 class TestARetryCarriesOnWithWhatWasBought:
     def test_after_the_worker_died_right_after_the_record(self, any_task: AnyTask, connected: Apixo) -> None:
         task = any_task()
-        with worker_dies(Purchases, "_push"):
+        with worker_dies(Buyer, "push"):
             task.run()
         assert_one_purchase(connected, task.run())
 
@@ -136,7 +88,7 @@ class TestARetryCarriesOnWithWhatWasBought:
     def test_after_execution_timeout_hit_the_saving(self, connected: Apixo, tmp_path: Path) -> None:
         task = generate(destination=tmp_path.as_uri())
         with (
-            mock.patch.object(saving, "save", side_effect=AirflowTaskTimeout("too slow")),
+            mock.patch.object(generate_module, "save", side_effect=AirflowTaskTimeout("too slow")),
             pytest.raises(SeedreamError, match="AirflowTaskTimeout: too slow.*Retry: carries on"),
         ):
             task.run()
@@ -194,17 +146,17 @@ class TestATaskThatFailedIsBoughtAnew:
         self, any_task: AnyTask, connected: Apixo, capsys: pytest.CaptureFixture[str]
     ) -> None:
         task = any_task(prompt="x [[fail:Timeout]]")
-        with worker_dies(Purchases, "_push"):
+        with worker_dies(Buyer, "push"):
             task.run()
         wait_until_finished(connected)
-        with pytest.raises(TaskFailedError) if any_task is not submit else worker_dies(Purchases, "_push"):
+        with pytest.raises(TaskFailedError) if any_task is not submit else worker_dies(Buyer, "push"):
             task.run()
         assert len(bought(connected)) == 2
         assert "It is submitted anew" in capsys.readouterr().out
 
     def test_not_when_no_retry_can_help(self, any_task: AnyTask, connected: Apixo) -> None:
         task = any_task(prompt="x [[fail:SensitiveContentDetected]]")
-        with worker_dies(Purchases, "_push"):
+        with worker_dies(Buyer, "push"):
             task.run()
         wait_until_finished(connected)
         with pytest.raises(AirflowFailException, match="SensitiveContentDetected.*nothing.*Retry: none"):
@@ -361,13 +313,13 @@ class TestALostAnswer:
         before, after = task.store.writes
         task.store.set(KEY, before)
 
-        def looked(self: Purchases, intent: Any) -> bool:
+        def looked(*_: Any) -> bool:
             task.store.set(KEY, after)
             return True
 
         with (
-            mock.patch.object(Purchases, "_may_be_on_its_way", looked),
-            mock.patch("airflow_provider_seedream.purchases.purchases.ANSWER_PAUSE", 0.0),
+            mock.patch.object(lost_answer, "may_be_on_its_way", looked),
+            mock.patch("airflow_provider_seedream.purchases.lost_answer.ANSWER_PAUSE", 0.0),
         ):
             assert_one_purchase(connected, task.run())
 

@@ -17,15 +17,12 @@ from airflow_provider_seedream.sensors.seedream import SeedreamTaskSensor
 from airflow_provider_seedream.worker import submissions
 from tests.support.airflow_tries import TaskTries, deferral
 from tests.support.api_server import resumption
-from tests.unit.conftest import Apixo
+from tests.support.apixo import Apixo
+
+pytestmark = pytest.mark.usefixtures("quick")
 
 LONG = "a fox [[seconds:100000]]"
 DIGEST = "d1" * 32
-
-
-@pytest.fixture(autouse=True)
-def quick(connected: Apixo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW__SEEDREAM__MIN_DEFERRAL_SECONDS", "0")
 
 
 def buy(prompt: str, *, seconds_ago: float = 0.0, callback: str | None = DIGEST) -> Submission:
@@ -108,9 +105,8 @@ class TestWaiting:
         def unreadable(*_: Any) -> Any:
             raise ValueError("no text of this XCom backend")
 
-        monkeypatch.setattr(submissions, "_pushed_nearby", unreadable)
+        monkeypatch.setattr(submissions, "find_delivery", unreadable)
         tries = sensor(buy(LONG))
-        monkeypatch.setattr(submissions, "recorded_submission", lambda *_: buy(LONG))
         assert deferral(tries.run_until_deferral()[1])["awaits_callback"]
 
     def test_without_callback_nothing_is_written(self) -> None:

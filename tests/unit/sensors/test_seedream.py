@@ -16,7 +16,7 @@ from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import SeedreamSubmitOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamTaskSensor
 from tests.support.airflow_runs import FinishedRun, run_dag
-from tests.unit.conftest import Apixo
+from tests.support.apixo import Apixo
 
 MODES: dict[str, dict[str, Any]] = {
     "deferrable": {"deferrable": True},

@@ -50,17 +50,3 @@ def destination(request: pytest.FixtureRequest) -> ObjectStoragePath:
 @pytest.fixture
 def log() -> logging.Logger:
     return logging.getLogger("test.storage")
-
-
-def visible(path: ObjectStoragePath) -> set[str]:
-    """Names, relative to a folder, of everything below it that a reader would look at."""
-    names = everything(path)
-    return {name for name in names if not any(part.startswith(".") for part in name.split("/"))}
-
-
-def everything(path: ObjectStoragePath) -> set[str]:
-    """Names, relative to a folder, of every file below it."""
-    fs = path.fs
-    fs.invalidate_cache()
-    root = path.path.lstrip("/").rstrip("/") + "/"
-    return {name.lstrip("/").removeprefix(root) for name in fs.find(path.path)}

@@ -4,10 +4,7 @@ import errno
 import hashlib
 import os
 import re
-import resource
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,7 +28,7 @@ from airflow_provider_seedream.storage.destination import (
     sweep,
 )
 from airflow_provider_seedream.storage.errors import StorageError
-from tests.unit.storage.conftest import everything, visible
+from tests.support.files import everything, files_limited_to, visible
 
 SEVEN = datetime.fromtimestamp(7, UTC)
 
@@ -354,14 +351,3 @@ def old_image(folder: ObjectStoragePath) -> ObjectStoragePath:
     target = folder / "hero.png"
     target.fs.pipe_file(target.path, b"old")
     return target
-
-
-@contextmanager
-def files_limited_to(size: int) -> Iterator[None]:
-    """Have the operating system refuse to write files beyond a size, as a full disk would."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

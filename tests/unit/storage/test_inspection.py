@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import struct
 import zlib
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from PIL import Image
 from airflow_provider_seedream.storage.errors import UnusableImageError, WrongSizeError
 from airflow_provider_seedream.storage.inspection import MAX_SCANS, inspect_image, opened_image
 from tests.support.image_host import flipped, picture
+from tests.support.images import jpeg_of_scans, png
 
 
 @pytest.fixture
@@ -110,22 +110,3 @@ class TestTheOrderedSizeIsChecked:
         file.write_bytes(picture(size=(40, 30)))
         with pytest.raises(WrongSizeError, match="PNG of 40x30 came, but 2048x2048 was ordered"):
             inspect_image(file, expected_size=(2048, 2048))
-
-
-def jpeg_of_scans(scans: int) -> bytes:
-    """A progressive JPEG whose last scan is repeated."""
-    out = io.BytesIO()
-    Image.new("L", (16, 16), 128).save(out, "JPEG", progressive=True)
-    start, *parts = out.getvalue().removesuffix(b"\xff\xd9").split(b"\xff\xda")
-    parts += [parts[-1]] * (scans - len(parts))
-    return b"\xff\xda".join([start, *parts]) + b"\xff\xd9"
-
-
-def png(width: int, height: int, data: bytes) -> bytes:
-    """A grey PNG with right checksums, whatever its pixel data."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")

@@ -14,7 +14,7 @@ from airflow_provider_seedream.storage.destination import place, read
 from airflow_provider_seedream.storage.errors import StorageError
 from airflow_provider_seedream.storage.manifest import Manifest, SavedImage, read_manifest, write_manifest
 from airflow_provider_seedream.storage.publish import discard_images, publish_images, unpublished
-from tests.unit.storage.conftest import everything
+from tests.support.files import everything
 
 MANIFEST = "task_1-manifest.json"
 CONTENTS = [b"first image", b"the second one", b"third"]

@@ -20,8 +20,8 @@ from airflow_provider_seedream.storage.manifest import SCHEMA, Manifest, TaskRec
 from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE
 from airflow_provider_seedream.storage.reuse import find_finished, find_occupant
 from airflow_provider_seedream.storage.save import save_task
+from tests.support.files import everything
 from tests.support.image_host import ImageHost, flipped
-from tests.unit.storage.conftest import everything
 
 ASKED = "a" * 64
 OTHER = "b" * 64

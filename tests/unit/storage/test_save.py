@@ -22,6 +22,7 @@ from airflow_provider_seedream.storage.fetch import Limits
 from airflow_provider_seedream.storage.manifest import Manifest, TaskRecord
 from airflow_provider_seedream.storage.naming import urls_id
 from airflow_provider_seedream.storage.save import save_task
+from tests.support.files import everything, visible
 from tests.support.image_host import (
     Fault,
     Handler,
@@ -33,7 +34,6 @@ from tests.support.image_host import (
     picture,
     status,
 )
-from tests.unit.storage.conftest import everything, visible
 
 NOW = 1_795_000_000.0
 MANIFEST = "task_1-manifest.json"

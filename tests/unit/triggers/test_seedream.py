@@ -19,7 +19,7 @@ from airflow_provider_seedream.apixo.verdict import Verdict
 from airflow_provider_seedream.apixo.watch import Outcome
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.triggers.seedream import LAST_POLL_SECONDS, SeedreamTaskTrigger
-from tests.unit.conftest import Apixo, Connect
+from tests.support.apixo import Apixo, Connect
 
 
 async def submit(prompt: str = "a fox", count: int = 1) -> list[str]:

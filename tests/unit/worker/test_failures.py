@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_seedream.operators.seedream import SeedreamDownloadOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.worker.failures import LINE_CHARACTERS
 from tests.support.airflow_tries import TaskTries
-from tests.unit.conftest import Apixo, Connect
+from tests.support.apixo import Apixo, Connect
 
 Operators = SeedreamGenerateOperator | SeedreamDownloadOperator
 

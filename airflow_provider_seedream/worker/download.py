@@ -1,0 +1,55 @@
+"""Runs Download in a worker: finds out which images are meant, and saves them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_seedream.apixo.rules import shown
+from airflow_provider_seedream.errors import InvalidRequestError, Problem
+from airflow_provider_seedream.parameters import check_task_id, url_list, value_from_text
+from airflow_provider_seedream.result import Result
+from airflow_provider_seedream.storage.naming import urls_id
+from airflow_provider_seedream.worker.failures import advising
+from airflow_provider_seedream.worker.saving import open_target, save
+from airflow_provider_seedream.worker.submissions import conclude_finished, find_submission
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_seedream.operators.seedream import SeedreamDownloadOperator
+
+
+def download(operator: SeedreamDownloadOperator, context: Context) -> dict[str, Any]:
+    """Fetch, verify and place the images, then the manifest; return the result for XCom."""
+    with advising(operator.log, "fetches what is missing, at no cost"):
+        result = _find_result(operator, context)
+        target = open_target(
+            operator.destination,
+            operator.storage_conn_id,
+            operator.filename,
+            len(result.urls),
+            has_fingerprint=bool(result.fingerprint),
+        )
+        return save(result, target, operator.hook, context).to_json()
+
+
+def _find_result(operator: SeedreamDownloadOperator, context: Context) -> Result:
+    """Return the result whose images are meant."""
+    if operator.seedream_task_id is not None:
+        return _read_finished(operator, context)
+    if operator.urls is not None:
+        urls = url_list(value_from_text(operator.urls), "urls")
+        return Result(seedream_task_id=urls_id(urls), urls=tuple(urls), delivered=len(urls))
+    given = value_from_text(operator.result)
+    if not isinstance(given, Mapping) or not isinstance(given.get("seedream_task_id"), str):
+        remedy = "Pass the sensor's output."
+        raise InvalidRequestError([Problem("result", shown(given), "is no result of the sensor", remedy)])
+    return Result.from_json({**given, "urls": url_list(given.get("urls"), "result['urls']")})
+
+
+def _read_finished(operator: SeedreamDownloadOperator, context: Context) -> Result:
+    """Ask for the result of a task that must have finished."""
+    task_id = check_task_id(operator.seedream_task_id)
+    submission = find_submission(context, operator, operator.hook, task_id, model=operator.model)
+    return conclude_finished(submission, operator.hook.get_status(task_id, submission.model))

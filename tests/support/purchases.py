@@ -1,0 +1,65 @@
+"""Airflow tasks that buy, across their tries, and what they have bought."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator, SeedreamSubmitOperator
+from tests.support.airflow_tries import TaskTries
+from tests.support.apixo import Apixo
+
+QUICK: dict[str, Any] = {"first_poll": 0.0, "poll_interval": 0.05}
+"""No pauses before and between the polls."""
+
+AnyTask = Callable[..., TaskTries]
+"""Makes one of the tasks that buy, given its parameters."""
+
+
+def generate(state_store: bool = True, **fixed: Any) -> TaskTries:
+    """Return a Generate task with these parameters."""
+
+    def make(**changes: Any) -> SeedreamGenerateOperator:
+        return SeedreamGenerateOperator(
+            **{"task_id": "generate", "prompt": "a fox", **QUICK, **fixed, **changes}
+        )
+
+    return TaskTries(make, state_store=state_store)
+
+
+def submit(state_store: bool = True, **fixed: Any) -> TaskTries:
+    """Return a Submit task with these parameters."""
+
+    def make(**changes: Any) -> SeedreamSubmitOperator:
+        return SeedreamSubmitOperator(**{"task_id": "submit", "prompt": "a fox", **fixed, **changes})
+
+    return TaskTries(make, state_store=state_store)
+
+
+def task_id_of(result: Any) -> str:
+    """Return APIXO's taskId in what a task that buys returns."""
+    return str(result if isinstance(result, str) else result["seedream_task_id"])
+
+
+def bought(apixo: Apixo) -> list[str]:
+    """Return the taskIds of all purchases, in their order."""
+    return [task["taskId"] for task in apixo.tasks()]
+
+
+def no_pauses() -> Any:
+    """Let no time pass between the polls of a task that is not known."""
+    return mock.patch("airflow_provider_seedream.purchases.earlier_tries.UNKNOWN_PAUSE", 0.0)
+
+
+def wait_until_finished(apixo: Apixo) -> None:
+    """Wait until the sandbox's one task has ended."""
+    hook = SeedreamHook()
+    while not hook.get_status(bought(apixo)[0]).finished:
+        pass
+
+
+def assert_one_purchase(apixo: Apixo, result: Any) -> None:
+    """Check that a result is that of the only purchase there was."""
+    assert bought(apixo) == [task_id_of(result)]
