@@ -144,7 +144,7 @@ def _parse(record: Any) -> Journal:
     except ValueError as error:
         raise RecordError(
             f"The record of what this task has bought before cannot be read ({error}).",
-            f"Look for its taskId in the logs of the earlier tries. Delete the task's state {KEY!r}, or "
+            f"Find its taskId in the logs of the earlier tries. Delete the task's state {KEY!r}, or "
             "use durable=False once, to buy anew.",
             retryable=False,
         ) from None

@@ -86,7 +86,7 @@ class Purchases:
         return list(self._world.ledger()["tasks"][self._before :])
 
     def wait_until_watched(self, count: int) -> None:
-        """Wait until so many tasks were bought and the triggerer has looked at each."""
+        """Wait until so many tasks were bought and the triggerer has polled each."""
 
         def watched() -> bool:
             return sum(1 for task in self.tasks() if task["polls"]) >= count

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any
 from unittest import mock
 
@@ -63,3 +65,18 @@ def wait_until_finished(apixo: Apixo) -> None:
 def assert_one_purchase(apixo: Apixo, result: Any) -> None:
     """Check that a result is that of the only purchase there was."""
     assert bought(apixo) == [task_id_of(result)]
+
+
+def charged(apixo: Apixo) -> Decimal:
+    """Return the USD that the sandbox kept, in all."""
+    account = apixo.ledger()["accounts"][apixo.key]
+    return Decimal(str(account["charged"])) - Decimal(str(account["refunded"]))
+
+
+@contextmanager
+def nothing_is_kept_after(task: TaskTries, writes: int) -> Iterator[None]:
+    """Let the state store take so many writes and then fail."""
+    task.store.refuses_after = writes
+    with mock.patch("time.sleep"):
+        yield
+    task.store.refuses_after = None

@@ -14,7 +14,9 @@ from airflow.sdk import DAG
 from airflow_provider_seedream.purchases import lost_answer
 from airflow_provider_seedream.sandbox.server import SandboxServer
 from tests.support.airflow_runs import prepare_database
+from tests.support.api_server import ApiServer, api_server
 from tests.support.apixo import KEY, Apixo, Connect
+from tests.support.purchases import AnyTask, generate, submit
 
 
 @pytest.fixture(scope="session")
@@ -68,3 +70,19 @@ def quick(connected: Apixo, monkeypatch: pytest.MonkeyPatch) -> None:
     """No try of a task waits before it goes on."""
     monkeypatch.setenv("AIRFLOW__SEEDREAM__MIN_DEFERRAL_SECONDS", "0")
     monkeypatch.setattr(lost_answer, "may_be_on_its_way", lambda *_: False)
+
+
+@pytest.fixture(params=["generate", "blocking generate", "submit"])
+def any_task(request: pytest.FixtureRequest) -> AnyTask:
+    """Everything that buys."""
+    if request.param == "submit":
+        return submit
+    return lambda **fixed: generate(**{"deferrable": request.param == "generate", **fixed})
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
+    """Where APIXO reaches Airflow."""
+    with api_server() as server:
+        monkeypatch.setenv("AIRFLOW__SEEDREAM__CALLBACK_BASE_URL", f"{server.base_url}/airflow/")
+        yield server

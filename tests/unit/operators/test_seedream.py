@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
-from airflow.sdk import DAG, Asset, task
+from airflow.sdk import DAG, Asset, BaseOperator, task
 from PIL import Image
 
-from airflow_provider_seedream.apixo.exchange import Timing
-from airflow_provider_seedream.apixo.request import GenerateRequest
-from airflow_provider_seedream.hooks.seedream import SeedreamHook
+from airflow_provider_seedream import parameters
+from airflow_provider_seedream.errors import (
+    InvalidRequestError,
+)
 from airflow_provider_seedream.operators.seedream import (
-    SeedreamDownloadOperator,
     SeedreamGenerateOperator,
     SeedreamSubmitOperator,
 )
@@ -307,111 +308,6 @@ class TestSubmit:
         assert len(connected.tasks()) == 1
 
 
-class TestDownload:
-    @pytest.fixture
-    def finished(self, connected: Apixo) -> dict[str, Any]:
-        """The result of a task with two images."""
-        hook = SeedreamHook()
-        hook._timing = Timing(uniform=lambda low, high: 0.05)
-        task_id = hook.submit(GenerateRequest(prompt="a fox", max_images=2, aspect_ratio="1:1"))
-        status = hook.wait(task_id)
-        return {"seedream_task_id": task_id, "urls": list(status.urls), "size": [2048, 2048]}
-
-    def download(self, dag: DAG, destination: Path, **arguments: Any) -> FinishedRun:
-        with dag:
-            SeedreamDownloadOperator(task_id="download", destination=destination.as_uri(), **arguments)
-        return run_dag(dag)
-
-    def test_from_a_result(self, dag: DAG, finished: dict[str, Any], tmp_path: Path) -> None:
-        run = self.download(dag, tmp_path, result=finished)
-        assert len(list(tmp_path.glob("*.png"))) == 2
-        assert run.xcom("download")["images"][1]["width"] == 2048
-
-    def test_from_a_task_id(self, dag: DAG, finished: dict[str, Any], tmp_path: Path) -> None:
-        run = self.download(dag, tmp_path, seedream_task_id=finished["seedream_task_id"])
-        assert run.xcom("download")["delivered"] == 2
-        assert len(list(tmp_path.glob("*.png"))) == 2
-
-    def test_from_plain_urls(self, dag: DAG, finished: dict[str, Any], tmp_path: Path) -> None:
-        self.download(dag, tmp_path, urls=finished["urls"], filename="fox-{index}")
-        assert sorted(path.name for path in tmp_path.iterdir()) == [
-            "fox-1.png",
-            "fox-2.png",
-            "fox-manifest.json",
-        ]
-
-    def test_again_fetches_nothing(
-        self, dag: DAG, finished: dict[str, Any], tmp_path: Path, connected: Apixo
-    ) -> None:
-        self.download(dag, tmp_path, result=finished)
-        fetched = len(connected.requests("/results"))
-        again = DAG(f"{dag.dag_id}_again", schedule=None)
-        assert self.download(again, tmp_path, result=finished).state == "success"
-        assert len(connected.requests("/results")) == fetched
-
-    def test_the_key_never_travels_to_the_result_host(
-        self, dag: DAG, finished: dict[str, Any], tmp_path: Path, connected: Apixo
-    ) -> None:
-        self.download(dag, tmp_path, result=finished)
-        headers = [set(request["headers"]) for request in connected.requests("/results")]
-        assert headers
-        assert not any("authorization" in names for names in headers)
-
-    def test_expired_urls_say_so(
-        self, dag: DAG, connected: Apixo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        run = generate(dag, prompt="x [[expire]]", destination=tmp_path.as_uri())
-        assert run.state == "failed"
-        assert "15 days" in capsys.readouterr().out
-        assert list(tmp_path.iterdir()) == []
-
-    def test_a_task_in_progress_has_nothing_to_download(
-        self, dag: DAG, connected: Apixo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        with dag:
-            submit = SeedreamSubmitOperator(task_id="submit", prompt="x [[seconds:9000]]")
-            SeedreamDownloadOperator(
-                task_id="download", seedream_task_id=submit.output, destination=tmp_path.as_uri()
-            )
-        assert run_dag(dag).task_state("download") == "failed"
-        log = capsys.readouterr().out
-        assert "Put a sensor before this task" in log
-        assert "Charged: nothing by this Airflow task. Retry: fetches what is missing, at no cost." in log
-
-    @pytest.mark.parametrize(
-        "arguments",
-        [{}, {"urls": ["https://a.example/x.png"], "seedream_task_id": "t"}, {"result": {}, "urls": ["x"]}],
-    )
-    def test_exactly_one_source_is_needed(self, arguments: dict[str, Any]) -> None:
-        with pytest.raises(ValueError, match="exactly one of result, seedream_task_id and urls"):
-            SeedreamDownloadOperator(task_id="download", destination="file:///x", **arguments)
-
-    @pytest.mark.parametrize(
-        ("arguments", "says"),
-        [
-            ({"urls": "{{ '' }}"}, "list of URLs"),
-            ({"urls": []}, "list of URLs"),
-            ({"result": "{{ 'nothing' }}"}, "no result of the sensor"),
-            ({"result": {"seedream_task_id": "t", "urls": []}}, "list of URLs"),
-            ({"seedream_task_id": "{{ '' }}"}, "is no taskId"),
-            ({"urls": ["file:///etc/passwd"]}, "only https:// is fetched"),
-            ({"urls": ["http://10.0.0.1/x.png"]}, "only https:// is fetched"),
-            ({"urls": ["https://127.0.0.1:1/x.png"]}, "not a public address"),
-        ],
-    )
-    def test_bad_input_says_what_is_wrong(
-        self,
-        dag: DAG,
-        connected: Apixo,
-        tmp_path: Path,
-        capsys: pytest.CaptureFixture[str],
-        arguments: dict[str, Any],
-        says: str,
-    ) -> None:
-        assert self.download(dag, tmp_path, **arguments).state == "failed"
-        assert says in capsys.readouterr().out
-
-
 def asset_event_extra(dag_id: str) -> dict[str, Any]:
     from airflow.models.asset import AssetEvent
     from airflow.utils.session import create_session
@@ -420,3 +316,78 @@ def asset_event_extra(dag_id: str) -> dict[str, Any]:
     with create_session() as session:
         event = session.scalars(select(AssetEvent).where(AssetEvent.source_dag_id == dag_id)).one()
         return dict(event.extra)
+
+
+def operator(
+    options: dict[str, Any], make: Callable[..., BaseOperator] = SeedreamGenerateOperator
+) -> BaseOperator:
+    return make(**{"task_id": "generate", "prompt": "a fox", "request_type": "callback", **options})
+
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+class TestReuseNeedsADestination:
+    @pytest.mark.parametrize("if_exists", ["reuse", "fail"])
+    def test_and_says_so_when_the_dag_is_parsed(self, if_exists: str) -> None:
+        with pytest.raises(ValueError, match=f"if_exists='{if_exists}'"):
+            SeedreamGenerateOperator(task_id="generate", prompt="x", if_exists=if_exists)
+
+
+class TestRefusedWhenTheDagIsParsed:
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ({"durable": False}, "durable.*Leave durable=True"),
+            ({"deferrable": False}, "deferrable.*request_type='async'"),
+            ({"request_type": "push"}, "request_type.*async, callback"),
+            ({"request_type": "async", "callback_url": "https://mine.example.com"}, "callback_url"),
+            ({"callback_url": "http://mine.example.com"}, "callback_url.*https"),
+            ({"wait_for_completion": False}, "wait_for_completion.*callback_url"),
+            (
+                {
+                    "wait_for_completion": False,
+                    "callback_url": "https://mine.example.com",
+                    "destination": "file:///tmp/images",
+                },
+                "destination.*wait_for_completion=True",
+            ),
+            (
+                {
+                    "wait_for_completion": False,
+                    "callback_url": "https://mine.example.com",
+                    "on_partial": "top_up",
+                },
+                "on_partial.*wait_for_completion=True",
+            ),
+        ],
+    )
+    def test_with_field_and_remedy(self, options: dict[str, Any], words: str) -> None:
+        with pytest.raises(InvalidRequestError, match=words):
+            operator(options)
+
+    @pytest.mark.parametrize("make", [SeedreamGenerateOperator, SeedreamSubmitOperator])
+    def test_before_airflow_3_3(
+        self, make: Callable[..., BaseOperator], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(parameters, "AIRFLOW_V_3_3_PLUS", False)
+        with pytest.raises(InvalidRequestError, match=r"request_type.*Airflow 3\.3.*task state store"):
+            operator({}, make)
+
+    @pytest.mark.parametrize(
+        ("setting", "value", "make"),
+        [
+            ("WORKERS__STATE_STORE_BACKEND", "mine.Backend", SeedreamGenerateOperator),
+            ("STATE_STORE__CLEAR_ON_SUCCESS", "True", SeedreamSubmitOperator),
+        ],
+    )
+    def test_where_the_api_server_would_not_find_the_record(
+        self, setting: str, value: str, make: Callable[..., BaseOperator], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(f"AIRFLOW__{setting}", value)
+        with pytest.raises(InvalidRequestError, match=setting.partition("__")[2].lower()):
+            operator({}, make)
+
+    def test_generate_needs_its_record_no_longer_than_it_runs(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS", "True")
+        operator({})

@@ -11,7 +11,6 @@ from airflow.sdk import DAG
 
 from airflow_provider_seedream.apixo.exchange import Timing
 from airflow_provider_seedream.apixo.request import GenerateRequest
-from airflow_provider_seedream.errors import DeadlineError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import SeedreamSubmitOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamTaskSensor
@@ -78,7 +77,7 @@ class TestResult:
 
 class TestPace:
     @each_mode
-    def test_the_first_look_waits_for_its_time_after_the_creation(
+    def test_the_first_poll_waits_for_its_time_after_the_creation(
         self, dag: DAG, connected: Apixo, mode: str
     ) -> None:
         submit_and_wait(dag, mode, {}, first_poll=1.0)
@@ -187,35 +186,6 @@ class TestStaticMistakes:
     def test_are_refused_when_the_dag_is_parsed(self, arguments: dict[str, Any], says: str) -> None:
         with pytest.raises(ValueError, match=says):
             SeedreamTaskSensor(task_id="wait", **{"seedream_task_id": "t", **arguments})
-
-
-class TestLostTriggers:
-    """Airflow resumes a task with ``__fail__`` when its deferral timed out or its trigger was lost."""
-
-    def test_one_last_look_delivers_what_is_finished(self, airflow_database: None, connected: Apixo) -> None:
-        task_id = finished_task()
-        sensor = SeedreamTaskSensor(task_id="wait", seedream_task_id=task_id, deferrable=True)
-        result = sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, begun(seconds_ago=3600))
-        assert result["delivered"] == 1
-
-    def test_and_tells_what_is_not(self, airflow_database: None, connected: Apixo) -> None:
-        task_id = SeedreamHook().submit(GenerateRequest(prompt="x [[seconds:90000]]"))
-        sensor = SeedreamTaskSensor(task_id="wait", seedream_task_id=task_id, deferrable=True)
-        with pytest.raises(DeadlineError, match=task_id):
-            sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, begun(seconds_ago=3600))
-
-    def test_and_waits_on_while_there_is_time(self, airflow_database: None, connected: Apixo) -> None:
-        task_id = SeedreamHook().submit(GenerateRequest(prompt="a fox"))
-        sensor = SeedreamTaskSensor(task_id="wait", seedream_task_id=task_id, first_poll=0, poke_interval=0.1)
-        result = sensor.resume_execution("__fail__", {"error": "Trigger failure"}, begun(seconds_ago=1))
-        assert result["delivered"] == 1
-
-    @pytest.mark.parametrize("event", [None, {}, {"verdicts": [{"task_id": "t", "outcome": "new"}]}])
-    def test_an_event_of_another_release_is_looked_into_again(
-        self, airflow_database: None, connected: Apixo, event: Any
-    ) -> None:
-        sensor = SeedreamTaskSensor(task_id="wait", seedream_task_id=finished_task(), first_poll=0)
-        assert sensor.execute_complete(begun(seconds_ago=1), event)["delivered"] == 1
 
 
 def begun(seconds_ago: float) -> Any:

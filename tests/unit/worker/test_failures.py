@@ -5,13 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_seedream.errors import (
+    ConnectionConfigError,
+    SeedreamError,
+)
 from airflow_provider_seedream.operators.seedream import SeedreamDownloadOperator, SeedreamGenerateOperator
 from airflow_provider_seedream.worker.failures import LINE_CHARACTERS
 from tests.support.airflow_tries import TaskTries
 from tests.support.apixo import Apixo, Connect
+from tests.support.purchases import (
+    assert_one_purchase,
+    bought,
+    generate,
+)
 
 Operators = SeedreamGenerateOperator | SeedreamDownloadOperator
 
@@ -28,7 +40,7 @@ def last_lines(make: Callable[[], Operators], capsys: pytest.CaptureFixture[str]
     return tuple(found)  # type: ignore[return-value]
 
 
-def generate(prompt: str = "a fox") -> SeedreamGenerateOperator:
+def blocking(prompt: str = "a fox") -> SeedreamGenerateOperator:
     return SeedreamGenerateOperator(
         task_id="generate", prompt=prompt, first_poll=0, generation_timeout=1, deferrable=False
     )
@@ -39,7 +51,7 @@ class TestLastLines:
         self, connected: Apixo, connect: Connect, capsys: pytest.CaptureFixture[str]
     ) -> None:
         connect(host=connected.base_url, password="invalid")
-        happened, cost, retry = last_lines(generate, capsys)
+        happened, cost, retry = last_lines(blocking, capsys)
         assert "What happened: APIXO refused the submission, nothing was charged: HTTP 401" in happened
         assert "Put a valid APIXO key into the connection's password." in happened
         assert "What it cost: nothing by this try." in cost
@@ -48,7 +60,7 @@ class TestLastLines:
     def test_name_what_was_bought_and_how_to_get_it(
         self, connected: Apixo, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        happened, cost, retry = last_lines(lambda: generate("[[seconds:9000]]"), capsys)
+        happened, cost, retry = last_lines(lambda: blocking("[[seconds:9000]]"), capsys)
         (bought,) = connected.tasks()
         assert "did not finish by its deadline" in happened
         assert f"What it cost: at most 0.035 USD for task {bought['taskId']}" in cost
@@ -71,5 +83,60 @@ class TestLastLines:
     def test_no_second_traceback_hides_them(self, connected: Apixo, connect: Connect) -> None:
         connect(host=connected.base_url, password="invalid")
         with pytest.raises(Exception, match="HTTP 401") as caught:
-            TaskTries(generate).run()
+            TaskTries(blocking).run()
         assert caught.value.__suppress_context__
+
+
+pytestmark = pytest.mark.usefixtures("quick")
+
+
+class TestWhileSomethingIsPaidFor:
+    """A retry that cannot even begin must still name what is paid for."""
+
+    def paid(self, **arguments: Any) -> TaskTries:
+        task = generate(prompt="x [[seconds:60]]", **arguments)
+        task.run_until_deferral()
+        return task
+
+    def test_a_connection_that_cannot_be_read_may_pass(
+        self, connected: Apixo, monkeypatch: pytest.MonkeyPatch, connect: Connect
+    ) -> None:
+        task = self.paid()
+        monkeypatch.delenv("AIRFLOW_CONN_SEEDREAM_DEFAULT")
+        with pytest.raises(ConnectionConfigError, match="Retry: carries on") as failure:
+            task.run()
+        assert bought(connected)[0] in str(failure.value)
+        connect(host=connected.base_url)
+        assert_one_purchase(connected, task.run())
+
+    @pytest.mark.parametrize("changes", [{"prompt": "{{ x }}"}, {"max_cost": "{{ x }}"}])
+    def test_a_template_that_renders_to_nothing_names_it(
+        self, connected: Apixo, changes: dict[str, Any]
+    ) -> None:
+        task = self.paid()
+        made = task._make
+
+        def make(**_: Any) -> Any:
+            operator = made(**changes)
+            for name in changes:
+                setattr(operator, name, "")
+            return operator
+
+        task._make = make
+        if "prompt" in changes:
+            with pytest.raises(AirflowFailException, match=bought(connected)[0]):
+                task.run()
+        else:
+            # Nothing is bought, so no limit is needed.
+            assert_one_purchase(connected, task.run())
+
+    def test_a_task_that_is_not_known_for_a_while_is_left_to_the_retry(self, connected: Apixo) -> None:
+        task = generate(deferrable=False)
+        connected.fault("/statusTask", times=2, status=404)
+        with (
+            mock.patch("airflow_provider_seedream.apixo.watch.MAX_FAILED_POLLS", 2),
+            mock.patch("airflow_provider_seedream.apixo.backoff.backoff", return_value=0.01),
+            pytest.raises(SeedreamError, match="Gave up watching.*Retry: carries on"),
+        ):
+            task.run()
+        assert_one_purchase(connected, task.run())

@@ -1,16 +1,20 @@
-"""A sensor that waits for another task's purchase, which was submitted in callback mode."""
+"""The sensor in a worker: callbacks, lost triggers, and how it concludes."""
 
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG
 
+from airflow_provider_seedream.apixo.exchange import Timing
 from airflow_provider_seedream.apixo.records import Submission
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.callbacks.delivery import DELIVERY_XCOM_KEY, DeliveryRecord, waiter_key
+from airflow_provider_seedream.errors import DeadlineError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import SeedreamSubmitOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamTaskSensor
@@ -19,9 +23,26 @@ from tests.support.airflow_tries import TaskTries, deferral
 from tests.support.api_server import resumption
 from tests.support.apixo import Apixo
 
+
+def finished_task() -> str:
+    hook = SeedreamHook()
+    hook._timing = Timing(uniform=lambda low, high: 0.05)
+    task_id = hook.submit(GenerateRequest(prompt="a fox"))
+    hook.wait(task_id)
+    return task_id
+
+
+def begun(seconds_ago: float) -> Any:
+    """The context of a try that began so long ago."""
+    return {"ti": SimpleNamespace(start_date=datetime.now(tz=UTC) - timedelta(seconds=seconds_ago))}
+
+
 pytestmark = pytest.mark.usefixtures("quick")
 
+
 LONG = "a fox [[seconds:100000]]"
+
+
 DIGEST = "d1" * 32
 
 
@@ -64,8 +85,8 @@ def sensor(bought: Submission, note: dict[str, Any] | None = None, **options: An
     return tries
 
 
-class TestWaiting:
-    def test_it_says_for_what_it_waits_and_looks_rarely(self) -> None:
+class TestWaitingForACallback:
+    def test_it_says_for_what_it_waits_and_polls_rarely(self) -> None:
         tries = sensor(buy(LONG))
         asked = deferral(tries.run_until_deferral()[1])
         assert tries.store.get(waiter_key(DIGEST))
@@ -75,12 +96,12 @@ class TestWaiting:
         asked = deferral(sensor(buy(LONG), poke_interval=200).run_until_deferral()[1])
         assert (asked["interval_low"], asked["awaits_callback"]) == (200, True)
 
-    def test_a_late_start_looks_once_and_then_rarely(self, connected: Apixo) -> None:
+    def test_a_late_start_polls_once_and_then_rarely(self, connected: Apixo) -> None:
         began = time.time()
         asked = deferral(sensor(buy(LONG, seconds_ago=30)).run_until_deferral()[1])
         assert connected.tasks()[0]["polls"] == 1
         assert asked["created_at"] + asked["first_poll"] >= began + 60, (
-            "the triggerer does not look again at once"
+            "the triggerer does not poll again at once"
         )
 
     def test_a_callback_before_its_start_is_found(self, connected: Apixo) -> None:
@@ -95,7 +116,7 @@ class TestWaiting:
         assert deferral(tries.run_until_deferral()[1])["awaits_callback"]
         assert connected.tasks()[0]["polls"] == 0
 
-    def test_where_it_cannot_say_so_it_looks_as_usual(self) -> None:
+    def test_where_it_cannot_say_so_it_polls_as_usual(self) -> None:
         tries = sensor(buy(LONG))
         tries.store.refuses_after = 0
         asked = deferral(tries.run_until_deferral()[1])
@@ -114,20 +135,20 @@ class TestWaiting:
         assert not deferral(tries.run_until_deferral()[1])["awaits_callback"]
         assert not tries.store.texts
 
-    def test_one_that_cannot_be_resumed_looks_as_usual(self) -> None:
+    def test_one_that_cannot_be_resumed_polls_as_usual(self) -> None:
         tries = sensor(buy("a fox"), deferrable=False, first_poll=0.0, poke_interval=0.05)
         assert tries.run()["delivered"] == 1
         assert not tries.store.texts
 
 
-class TestResumed:
-    def test_by_a_callback_it_looks_once_and_ends(self, connected: Apixo) -> None:
+class TestResumedByACallback:
+    def test_by_a_callback_it_polls_once_and_ends(self, connected: Apixo) -> None:
         tries = sensor(buy("a fox [[seconds:0]]"))
         operator, _ = tries.run_until_deferral()
         assert tries.resume(operator, resumption())["delivered"] == 1
         assert connected.tasks()[0]["polls"] == 1
 
-    def test_a_forged_word_costs_one_look_and_ends_nothing(self, connected: Apixo) -> None:
+    def test_a_forged_word_costs_one_poll_and_ends_nothing(self, connected: Apixo) -> None:
         tries = sensor(buy(LONG))
         operator, _ = tries.run_until_deferral()
         deadline = time.time() + 7
@@ -135,4 +156,33 @@ class TestResumed:
         again = deferral(outcome)
         assert connected.tasks()[0]["polls"] == 1
         assert (again["deadline"], again["interval_high"], again["awaits_callback"]) == (deadline, 60, True)
-        assert again["created_at"] + again["first_poll"] >= deadline - 1, "nothing looks again soon"
+        assert again["created_at"] + again["first_poll"] >= deadline - 1, "nothing polls again soon"
+
+
+class TestLostTriggers:
+    """Airflow resumes a task with ``__fail__`` when its deferral timed out or its trigger was lost."""
+
+    def test_one_last_poll_delivers_what_is_finished(self, airflow_database: None, connected: Apixo) -> None:
+        task_id = finished_task()
+        sensor = SeedreamTaskSensor(task_id="wait", seedream_task_id=task_id, deferrable=True)
+        result = sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, begun(seconds_ago=3600))
+        assert result["delivered"] == 1
+
+    def test_and_tells_what_is_not(self, airflow_database: None, connected: Apixo) -> None:
+        task_id = SeedreamHook().submit(GenerateRequest(prompt="x [[seconds:90000]]"))
+        sensor = SeedreamTaskSensor(task_id="wait", seedream_task_id=task_id, deferrable=True)
+        with pytest.raises(DeadlineError, match=task_id):
+            sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, begun(seconds_ago=3600))
+
+    def test_and_waits_on_while_there_is_time(self, airflow_database: None, connected: Apixo) -> None:
+        task_id = SeedreamHook().submit(GenerateRequest(prompt="a fox"))
+        sensor = SeedreamTaskSensor(task_id="wait", seedream_task_id=task_id, first_poll=0, poke_interval=0.1)
+        result = sensor.resume_execution("__fail__", {"error": "Trigger failure"}, begun(seconds_ago=1))
+        assert result["delivered"] == 1
+
+    @pytest.mark.parametrize("event", [None, {}, {"verdicts": [{"task_id": "t", "outcome": "new"}]}])
+    def test_an_event_of_another_release_is_polled_again(
+        self, airflow_database: None, connected: Apixo, event: Any
+    ) -> None:
+        sensor = SeedreamTaskSensor(task_id="wait", seedream_task_id=finished_task(), first_poll=0)
+        assert sensor.execute_complete(begun(seconds_ago=1), event)["delivered"] == 1
