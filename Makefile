@@ -34,6 +34,8 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/deptry --no-ansi airflow_provider_seedream
 
 format: install
 	$(BIN)/ruff check --fix .
@@ -53,4 +55,4 @@ bench: install
 	$(BIN)/python benchmarks/callback_delay.py
 
 clean:
-	rm -rf $(VENV) .demo .ui .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .demo .ui .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

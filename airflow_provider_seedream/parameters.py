@@ -13,8 +13,8 @@ from os import PathLike
 from typing import Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException, conf
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
+from airflow_provider_seedream.airflow_compat import has_task_state_store
 from airflow_provider_seedream.apixo.causes import normalized
 from airflow_provider_seedream.apixo.rules import (
     TEXT_TO_IMAGE,
@@ -151,7 +151,7 @@ def check_callbacks_possible(*, durable: bool, waits_itself: bool) -> None:
 
 def _obstacle_to_callbacks(waits_itself: bool) -> str | None:
     """What keeps the api-server from telling a callback from a forged one."""
-    if not AIRFLOW_V_3_3_PLUS:
+    if not has_task_state_store():
         return "needs Airflow 3.3 or later: a callback is told from a forged one by its task state store"
     if conf.get("workers", "state_store_backend", fallback=""):
         return "cannot work with [workers] state_store_backend: the api-server could not read the record"

@@ -5,11 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-try:
-    from airflow.providers.common.compat.sdk import RetryDecision, RetryPolicy
-except ImportError as error:
-    raise ImportError("SeedreamRetryPolicy needs Airflow 3.3 or later, which has retry policies.") from error
-
+from airflow_provider_seedream.airflow_compat import import_retry_policies
 from airflow_provider_seedream.errors import (
     AmbiguousSubmitError,
     ChargedError,
@@ -19,7 +15,9 @@ from airflow_provider_seedream.errors import (
 )
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import Context
+    from airflow.providers.common.compat.sdk import Context, RetryDecision, RetryPolicy
+else:
+    RetryDecision, RetryPolicy = import_retry_policies()
 
 DEFAULT_BASE = {Kind.RATE_LIMIT: 60.0, Kind.TRANSIENT: 20.0, Kind.UNKNOWN: 60.0}
 """Seconds before the second try; doubled for each further one."""

@@ -1,4 +1,4 @@
-"""Nothing goes out unseen: a person looks at the pictures in Airflow, and picks which are published.
+"""Nothing goes out unseen: a person sees the pictures in Airflow, and picks which are published.
 
 One run is one round. Its pictures wait under *Browse > Required Actions* for one of three answers:
 
@@ -9,9 +9,9 @@ One run is one round. Its pictures wait under *Browse > Required Actions* for on
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
+import pendulum
 from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
@@ -63,18 +63,18 @@ ANSWER = {
 
 
 def money_left(result: dict[str, Any], budget_usd: float) -> float:
-    """USD of the budget that remain after a round."""
+    """Return the USD of the budget that remain after a round."""
     return round(budget_usd - result["cost_usd"], 6)
 
 
 def next_cost(result: dict[str, Any], max_images: int) -> float:
-    """USD that another round of so many pictures is charged in advance."""
+    """Return the USD that another round of so many pictures is charged in advance."""
     return round(max_images * result["price_per_image_usd"], 6)
 
 
 @task
 def describe(result: dict[str, Any], params: dict | None = None, ti: Any = None) -> str:
-    """What the person sees, in Markdown."""
+    """Return the text that the person reads, in Markdown."""
     from airflow_provider_seedream.gallery.markdown import literal, thumbnails
     from airflow_provider_seedream.urls import TaskAddress
 
@@ -92,7 +92,7 @@ def describe(result: dict[str, Any], params: dict | None = None, ti: Any = None)
 
 @task.branch
 def decide(answer: dict[str, Any]) -> str:
-    """The task that carries out the answer."""
+    """Return the task that carries out the answer."""
     return {PUBLISH: "publish", ANOTHER_ROUND: "next_round", NOTHING: "keep"}[answer["chosen_options"][0]]
 
 
@@ -118,7 +118,7 @@ def publish(result: dict[str, Any], answer: dict[str, Any], destination: str) ->
 def next_round(
     result: dict[str, Any], answer: dict[str, Any], params: dict | None = None, dag_run: Any = None
 ) -> dict[str, Any]:
-    """Id and configuration of the next run; refused if the budget does not cover it."""
+    """Return id and configuration of the next run; refused if the budget does not cover it."""
     left, cost = money_left(result, params["budget_usd"]), next_cost(result, params["max_images"])
     if left < cost:
         raise AirflowFailException(
@@ -162,10 +162,10 @@ with DAG(DAG_ID, schedule=None, tags=["seedream"], params=FORM, doc_md=__doc__):
         params=ANSWER,
         # Without a default, a review that nobody answers would fail.
         defaults=NOTHING,
-        response_timeout=timedelta(days=3),
+        response_timeout=pendulum.duration(days=3),
         # Airflow 3.1-3.3 can fail a task that is answered within its first seconds; then it asks once more.
         retries=2,
-        retry_delay=timedelta(seconds=5),
+        retry_delay=pendulum.duration(seconds=5),
     )
     following = next_round(generate.output, review.output)
     decide(review.output) >> [

@@ -1,6 +1,6 @@
 """A night's batch of product shots: APIXO calls Airflow when a picture is ready, and its task goes on.
 
-Nobody asks over and over whether a picture is ready, which counts when hundreds are drawn at once. Needs
+Nobody polls over and over whether a picture is ready, which counts when hundreds are drawn at once. Needs
 Airflow 3.3 (older ones refuse this file) and an api-server that APIXO can reach, see ``docs/callbacks.md``.
 """
 
@@ -22,7 +22,7 @@ DESTINATION = "{{ var.value.get('seedream_destination', 'file:///tmp/seedream') 
 
 @task
 def new_products() -> list[str]:
-    """One prompt for each product that came in during the day."""
+    """Return one prompt for each product that came in during the day."""
     products = ("a stoneware mug", "a brass reading lamp", "a linen cushion", "an oak stool")
     return [f"a clean product photo of {product} on soft stone, morning light" for product in products]
 

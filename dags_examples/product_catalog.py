@@ -20,7 +20,7 @@ CATALOGUE = Path(__file__).with_name("products.csv")
 
 @task
 def read_catalogue() -> list[dict[str, Any]]:
-    """One set of operator arguments per product."""
+    """Return one set of operator arguments per product."""
     with CATALOGUE.open(newline="") as file:
         return [
             {

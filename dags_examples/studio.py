@@ -75,7 +75,7 @@ FORM = {
 
 
 def references(urls: list[str] | None) -> list[str]:
-    """The lines of the form's text box that are not blank."""
+    """Return the lines of the form's text box that are not blank."""
     return [url for url in urls or [] if url]
 
 

@@ -11,10 +11,10 @@ It runs in the pool ``seedream``, which must exist:
 from __future__ import annotations
 
 import csv
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pendulum
 from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.providers.standard.operators.hitl import HITLBranchOperator
 from airflow.sdk import DAG, task
@@ -26,14 +26,16 @@ DRAFTS = "{{ var.value.get('seedream_destination', 'file:///tmp/seedream') }}/pr
 PUBLISHED = "{{ var.value.get('seedream_published', 'file:///tmp/seedream/published') }}/products"
 
 MOST_UNSEEN = 3
-"""New pictures that go out without a person having looked at them."""
+"""New pictures that go out without a person having seen them."""
+
+MONDAYS_AT_SIX = "0 6 * * MON"
 
 PUBLISH, DRAW_ANEW, NOT_NOW = "Publish", "Delete them, draw new ones next week", "Not now"
 
 
 @task
 def read_catalogue() -> list[dict[str, Any]]:
-    """One set of operator arguments per product."""
+    """Return one set of operator arguments per product."""
     with CATALOGUE.open(newline="") as file:
         return [
             {
@@ -49,19 +51,19 @@ def read_catalogue() -> list[dict[str, Any]]:
 
 
 def sku_of(image: dict[str, Any]) -> str:
-    """The product that an image shows."""
+    """Return the product that an image shows."""
     return image["name"].partition("/")[0]
 
 
 def publishing_names(images: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Images by their published names, which stay the same from week to week: ``bag-03-2.png``."""
+    """Return images by their published names, which stay the same from week to week: ``bag-03-2.png``."""
     return {f"{sku_of(image)}-{image['index']}{Path(image['name']).suffix}": image for image in images}
 
 
 # A product that fails must not hold up the others: the results of those that came are surveyed all the same.
 @task(trigger_rule="all_done")
 def survey(rows: list[dict], results: list[dict] | None, published: str) -> dict[str, Any]:
-    """What came, what it cost, and which results hold pictures that are not published."""
+    """Sum up what came, what it cost, and which results hold pictures that are not published."""
     from airflow_provider_seedream.storage.publish import unpublished
 
     skus = [row["filename"].partition("/")[0] for row in rows]
@@ -81,7 +83,7 @@ def survey(rows: list[dict], results: list[dict] | None, published: str) -> dict
 
 @task.branch
 def decide(found: dict[str, Any]) -> str:
-    """The rule: few new pictures, and none missing, need nobody's eyes."""
+    """Apply the rule: few new pictures, and none missing, need nobody's eyes."""
     if not found["new"]:
         return "report"
     return "publish" if found["new"] <= MOST_UNSEEN and not found["missing"] else "describe"
@@ -89,7 +91,7 @@ def decide(found: dict[str, Any]) -> str:
 
 @task
 def describe(found: dict[str, Any], ti: Any = None) -> str:
-    """What the person sees, in Markdown."""
+    """Return the text that the person reads, in Markdown."""
     from airflow_provider_seedream.gallery.markdown import literal, thumbnails
     from airflow_provider_seedream.urls import TaskAddress
 
@@ -104,7 +106,7 @@ def describe(found: dict[str, Any], ti: Any = None) -> str:
 
 @task(trigger_rule="none_failed_min_one_success")
 def publish(found: dict[str, Any], destination: str) -> int:
-    """Copy the new pictures, verified; how many."""
+    """Copy the new pictures, verified, and return how many."""
     from airflow_provider_seedream.storage.publish import publish_images
 
     for result in found["results"]:
@@ -123,7 +125,7 @@ def discard(found: dict[str, Any]) -> None:
 
 @task(trigger_rule="none_failed")
 def report(found: dict[str, Any], published: int | None) -> None:
-    """The last word of the week."""
+    """Say what the week has brought and cost."""
     print(
         f"{found['images']} images, {found['reused']} of them reused, {found['cost_usd']:.3f} USD; "
         f"{published or 0} of {found['new']} new ones published."
@@ -134,7 +136,9 @@ def report(found: dict[str, Any], published: int | None) -> None:
 
 with DAG(
     "seedream_weekly_refresh",
-    schedule="@weekly",
+    schedule=MONDAYS_AT_SIX,
+    # The schedule is in this time zone.
+    start_date=pendulum.datetime(2026, 1, 5, tz="Europe/Berlin"),
     # Missed weeks need no pictures of their own.
     catchup=False,
     # Two runs would buy the same pictures, since neither sees yet what the other buys.
@@ -158,7 +162,7 @@ with DAG(
         # With Airflow 3.3, a retry carries on with what was bought instead of buying again; before, what goes
         # wrong after the purchase is not retried. So retries cost nothing but time.
         retries=2,
-        retry_delay=timedelta(minutes=2),
+        retry_delay=pendulum.duration(minutes=2),
     ).expand_kwargs(catalogue)
     found = survey(catalogue, generate.output, PUBLISHED)
     described = describe(found)
@@ -170,10 +174,10 @@ with DAG(
         options_mapping={PUBLISH: "publish", DRAW_ANEW: "discard", NOT_NOW: "report"},
         # The next week asks again.
         defaults=NOT_NOW,
-        response_timeout=timedelta(days=5),
+        response_timeout=pendulum.duration(days=5),
         # Airflow 3.1-3.3 can fail a task that is answered within its first seconds; then it asks once more.
         retries=2,
-        retry_delay=timedelta(seconds=5),
+        retry_delay=pendulum.duration(seconds=5),
     )
     published = publish(found, PUBLISHED)
     reported = report(found, published)

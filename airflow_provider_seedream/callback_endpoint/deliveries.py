@@ -18,6 +18,11 @@ from sqlalchemy import Select, and_, select, text
 from sqlalchemy.orm import Session
 
 from airflow_provider_seedream.advice import at_no_cost
+from airflow_provider_seedream.airflow_compat import (
+    import_task_state_model,
+    make_task_scope,
+    open_state_backend,
+)
 from airflow_provider_seedream.apixo.status import FAILED
 from airflow_provider_seedream.callback_endpoint.resuming import Plan, candidate_of, resume_deferred
 from airflow_provider_seedream.callback_endpoint.standing import PurchaseState, Reason, ReceiveResult, Refused
@@ -174,8 +179,7 @@ def _query(task: TaskAddress) -> Select[Any]:
 
 def _query_of_waiting(token: CallbackToken) -> Select[Any]:
     """Tasks of the same DAG run that have said that they wait for this purchase."""
-    from airflow.models.task_state_store import TaskStateStoreModel as Entry
-
+    Entry = import_task_state_model()  # noqa: N806 - a class
     of_task = and_(
         Entry.dag_id == TaskInstance.dag_id,
         Entry.run_id == TaskInstance.run_id,
@@ -257,26 +261,15 @@ def _record(session: Session, token: CallbackToken, delivery: Delivery, now: flo
 def _keep(session: Session, task: TaskAddress, note: DeliveryRecord) -> None:
     expires_at = datetime.fromtimestamp(note.delivered_at, tz=UTC) + DELIVERY_RECORD_LIFETIME
     value = json.dumps(note.to_json())
-    _store().set(_scope(task), delivery_key(note.digest), value, expires_at=expires_at, session=session)
+    open_state_backend().set(
+        make_task_scope(task), delivery_key(note.digest), value, expires_at=expires_at, session=session
+    )
 
 
 def _read(session: Session, task: TaskAddress, key: str) -> Any:
     """A value of a task's state; ``None`` where there is none, or what is there is no JSON."""
-    value = _store().get(_scope(task), key, session=session)
+    value = open_state_backend().get(make_task_scope(task), key, session=session)
     try:
         return None if value is None else json.loads(value)
     except ValueError:
         return None
-
-
-def _store() -> Any:
-    """Airflow's task state store (3.3+)."""
-    from airflow.state import get_state_backend
-
-    return get_state_backend()
-
-
-def _scope(task: TaskAddress) -> Any:
-    from airflow.state import TaskScope
-
-    return TaskScope(task.dag_id, task.run_id, task.task_id, task.map_index)

@@ -11,10 +11,6 @@ from airflow_provider_seedream.hooks.connection_form import CONN_TYPE
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-AFFECTED_VERSIONS = ("3.3.1", "3.3.2")
-"""The button sends port 0 for none (3.3.1: also an empty host), and the api-server takes that for another
-destination than the stored one: "Bad Request" (apache/airflow issues 72348 and 73298)."""
-
 MAX_BYTES = 64 * 1024
 """Longest body that is corrected; this runs before anybody has logged in, so no longer one is collected."""
 

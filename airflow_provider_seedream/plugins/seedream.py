@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow import __version__ as airflow_version
 from airflow.providers.common.compat.sdk import AirflowPlugin
-from airflow.providers.common.compat.version_compat import AIRFLOW_V_3_3_PLUS
 
+from airflow_provider_seedream.airflow_compat import has_task_state_store, needs_connection_test_fix
 from airflow_provider_seedream.callback_endpoint.token_redaction import TokenRedaction
-from airflow_provider_seedream.plugins.connection_test_fix import AFFECTED_VERSIONS, ConnectionTestFix
+from airflow_provider_seedream.plugins.connection_test_fix import ConnectionTestFix
 from airflow_provider_seedream.plugins.lazy_app import LazyApp
 from airflow_provider_seedream.urls import (
     BROWSE_TAB,
@@ -105,10 +104,10 @@ class SeedreamPlugin(AirflowPlugin):
 
     name = "seedream"
     # Lists, and not class variables to a type checker, since that is how Airflow declares them.
-    fastapi_apps = mounted_apps(has_state_store=AIRFLOW_V_3_3_PLUS)
+    fastapi_apps = mounted_apps(has_state_store=has_task_state_store())
     fastapi_root_middlewares = (
         [{"name": "Seedream connection tests", "middleware": ConnectionTestFix}]
-        if airflow_version in AFFECTED_VERSIONS
+        if needs_connection_test_fix()
         else []
     )
     # Airflow's page fills in the braces; for a task that is not mapped, {MAP_INDEX} stays as it is.

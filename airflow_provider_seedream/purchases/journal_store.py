@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+from airflow_provider_seedream.airflow_compat import find_task_state_store
 from airflow_provider_seedream.callbacks.delivery import DeliveryRecord, delivery_key, find_delivery
 from airflow_provider_seedream.errors import RecordError
 from airflow_provider_seedream.purchases.journal import UNKNOWN_REQUEST, Journal, is_cleared
@@ -47,7 +48,7 @@ class JournalStore:
     """
 
     def __init__(self, context: Context, *, durable: bool, log: Logger) -> None:
-        store = context.get("task_state_store") if durable else None
+        store = find_task_state_store(context) if durable else None
         ti: Any = context["ti"]
         self._backend: _Backend = _XCom(ti) if store is None else store
         self._log = log

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.providers.common.compat.sdk import BaseOperator
 
+from airflow_provider_seedream.airflow_compat import find_start_of_try, find_task_state_store
 from airflow_provider_seedream.apixo.model import Pace
 from airflow_provider_seedream.apixo.records import Submission
 from airflow_provider_seedream.apixo.verdict import Verdict
@@ -81,9 +82,8 @@ def find_deadline_of_try(context: Context, operator: BaseOperator, timeout: floa
 
 
 def _find_start_of_try(context: Context) -> float:
-    """Return the epoch seconds at which this try began; its present segment, before Airflow 3.2."""
-    started = getattr(context["ti"], "start_date", None)
-    return started.timestamp() if isinstance(started, datetime) else time.time()
+    started = find_start_of_try(context["ti"])
+    return time.time() if started is None else started
 
 
 def defer_until_finished(
@@ -157,7 +157,7 @@ def register_for_callback(context: Context, digest: str, log: Logger) -> bool:
 
     :param digest: of the purchase's callback.
     """
-    store = context.get("task_state_store")
+    store = find_task_state_store(context)
     if store is None:
         return False
     try:

@@ -28,7 +28,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     approval, refresh = dags / "approve_and_publish.py", dags / "weekly_refresh.py"
     rewrite(approval, dags / "unanswered.py", {"days=3": "seconds=20", APPROVAL: UNANSWERED})
     # On some days of the week, the schedule would begin with a run of its own.
-    rewrite(refresh, refresh, {'"@weekly"': "None"})
+    rewrite(refresh, refresh, {"schedule=MONDAYS_AT_SIX": "schedule=None"})
     env = {"AIRFLOW_VAR_SEEDREAM_PUBLISHED": (base / "published").as_uri()}
     with airflow_world(base, {"examples": dags}, time_scale=0.3, env=env) as world:
         pool = {"name": "seedream", "slots": 4, "include_deferred": True}

@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk import DAG, Asset, BaseOperator, task
 from PIL import Image
 
-from airflow_provider_seedream import parameters
+from airflow_provider_seedream import airflow_compat
 from airflow_provider_seedream.errors import (
     InvalidRequestError,
 )
@@ -370,7 +370,7 @@ class TestRefusedWhenTheDagIsParsed:
     def test_before_airflow_3_3(
         self, make: Callable[..., BaseOperator], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(parameters, "AIRFLOW_V_3_3_PLUS", False)
+        monkeypatch.setattr(airflow_compat, "AIRFLOW_VERSION", "3.2.3")
         with pytest.raises(InvalidRequestError, match=r"request_type.*Airflow 3\.3.*task state store"):
             operator({}, make)
 

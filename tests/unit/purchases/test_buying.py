@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, redact
 from airflow.sdk import BaseOperator
 from PIL import Image
 
-from airflow_provider_seedream import parameters
+from airflow_provider_seedream import airflow_compat
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.callbacks.delivery import delivery_key
 from airflow_provider_seedream.errors import (
@@ -271,7 +271,7 @@ class TestOwnEndpoint:
         assert endpoint.wait_for(2).path == "/mine"
 
     def test_needs_neither_airflow_3_3_nor_a_record(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(parameters, "AIRFLOW_V_3_3_PLUS", False)
+        monkeypatch.setattr(airflow_compat, "AIRFLOW_VERSION", "3.2.3")
         operator({"callback_url": "https://mine.example.com/hook", "durable": False})
 
 
