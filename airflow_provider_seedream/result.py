@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What came of a task, or of a task and its top-ups, whose money and images are then those of all.
+    """The outcome of a task, or of a task and its top-ups, whose money and images are then those of all.
 
     All values are JSON's own: money is in USD, times are ISO 8601 in UTC. What is not known is ``None``.
 

@@ -17,7 +17,7 @@ SUBMISSION_KEY = "submission"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """What was bought with one POST.
+    """A purchase: what one POST has bought.
 
     :param seedream_task_id: the API's taskId.
     :param price_per_image: USD.

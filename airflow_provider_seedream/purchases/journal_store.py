@@ -59,7 +59,7 @@ class JournalStore:
 
     @property
     def record_lasts(self) -> bool:
-        """Whether a retry of the Airflow task finds what was bought."""
+        """True where a retry of the Airflow task finds what was bought."""
         return self.survives_retries and self._is_kept
 
     def load(self) -> None:

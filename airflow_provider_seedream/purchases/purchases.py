@@ -63,17 +63,17 @@ class Purchases:
 
     @property
     def submissions(self) -> tuple[Submission, ...]:
-        """What APIXO has accepted."""
+        """The purchases that APIXO has accepted."""
         return self._store.journal.purchases
 
     @property
     def log(self) -> Logger:
-        """Where the task says what it buys."""
+        """The log of the task."""
         return self._hook.log
 
     @property
     def record_lasts(self) -> bool:
-        """Whether a retry of the Airflow task finds what was bought."""
+        """True where a retry of the Airflow task finds what was bought."""
         return self._store.record_lasts
 
     @property
@@ -234,12 +234,12 @@ class Purchases:
 
     @property
     def await_callback(self) -> bool:
-        """Whether APIXO calls Airflow for everything that is waited for."""
+        """True where APIXO calls Airflow for everything that is waited for."""
         return all(one.callback_digest is not None for one in self._unfinished)
 
     @property
     def pending(self) -> bool:
-        """Whether a purchase has no verdict yet."""
+        """True where a purchase has no verdict yet."""
         return bool(self._unfinished)
 
     @property

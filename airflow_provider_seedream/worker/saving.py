@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a task's images go.
+    """The place of a task's images.
 
     :param folder: a writable folder or prefix.
     :param filename: template of the file names.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -24,7 +25,9 @@ from airflow_provider_seedream.errors import (
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator, SeedreamSubmitOperator
 from airflow_provider_seedream.purchases import lost_answer
+from airflow_provider_seedream.purchases.journal import Intent
 from airflow_provider_seedream.purchases.journal_store import KEY, JournalStore
+from airflow_provider_seedream.purchases.lost_answer import may_be_on_its_way
 from airflow_provider_seedream.retry_policy import SeedreamRetryPolicy
 from tests.support.airflow_tries import TaskTries, worker_dies
 from tests.support.api_server import ApiServer, resumption
@@ -279,3 +282,22 @@ class TestACallbackTellsALostAnswer:
         lose_the_answer(connected)
         with pytest.raises(AirflowFailException, match="might pay twice"):
             generate_with_callback(prompt="a fox [[callback:lost]]").run()
+
+
+class TestHowLongItIsHopedFor:
+    INTENT = Intent(fingerprint="f", at=1000.0, charge=Decimal("0.035"))
+
+    @pytest.mark.parametrize(
+        ("digest", "now", "may"), [("d1", 1001, True), ("d1", 1900, False), (None, 1001, False)]
+    )
+    def test_a_callback_may_tell_it_for_a_quarter_of_an_hour(
+        self, digest: str | None, now: float, may: bool
+    ) -> None:
+        assert lost_answer.may_be_told_later(replace(self.INTENT, callback_digest=digest), now) is may
+
+    def test_without_a_submission_there_is_nothing_to_tell(self) -> None:
+        assert not lost_answer.may_be_told_later(None, 1000.0)
+
+    @pytest.mark.parametrize(("now", "may"), [(1059, True), (1060, False)])
+    def test_another_worker_may_record_it_until_its_request_times_out(self, now: float, may: bool) -> None:
+        assert may_be_on_its_way(self.INTENT, 60.0, now) is may

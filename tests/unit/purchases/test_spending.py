@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 from unittest import mock
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_seedream.apixo.records import Submission
+from airflow_provider_seedream.apixo.status import TaskStatus
+from airflow_provider_seedream.apixo.verdict import Verdict
 from airflow_provider_seedream.errors import (
+    BudgetError,
     RefusedError,
 )
 from airflow_provider_seedream.operators.seedream import (
     SeedreamSubmitOperator,
 )
+from airflow_provider_seedream.purchases.journal import Journal
+from airflow_provider_seedream.purchases.spending import check_budget, total_spent
 from tests.support.airflow_tries import TaskTries
 from tests.support.apixo import Apixo, Connect
 from tests.support.purchases import (
@@ -118,3 +125,27 @@ class TestWhatIsSpentStaysSpent:
         task.clear()
         task.run()
         assert len(bought(connected)) == 2
+
+
+class TestTheSum:
+    BOUGHT = Submission(seedream_task_id="task_1", price_per_image=Decimal("0.035"), requested=3)
+    JOURNAL = Journal(
+        max_tries=0, fingerprint="f", purchases=(BOUGHT,), lost=Decimal("0.07"), spent=Decimal("0.14")
+    )
+
+    def test_counts_a_purchase_with_its_pre_charge_until_it_has_ended(self) -> None:
+        assert total_spent(self.JOURNAL, {}) == Decimal("0.315")
+
+    @pytest.mark.parametrize(
+        ("state", "urls", "cost"), [("success", ("u",), "0.245"), ("failed", (), "0.21")]
+    )
+    def test_and_then_with_what_came(self, state: str, urls: tuple[str, ...], cost: str) -> None:
+        verdict = Verdict.of_status(TaskStatus("task_1", state, urls))
+        assert verdict
+        assert total_spent(self.JOURNAL, {"task_1": verdict}) == Decimal(cost)
+
+    def test_may_reach_the_limit_and_not_pass_it(self) -> None:
+        check_budget(Decimal("0.035"), Decimal("0.07"), Decimal("0.105"))
+        check_budget(Decimal(1000), Decimal(1000), None)
+        with pytest.raises(BudgetError, match="max_cost=0.104 USD"):
+            check_budget(Decimal("0.035"), Decimal("0.07"), Decimal("0.104"))
