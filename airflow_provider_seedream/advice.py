@@ -1,4 +1,4 @@
-"""What the person on call is told last: what is charged, what a retry does, and how to finish at no cost."""
+"""Advises the person on call: what is charged, what a retry does, and how to finish at no cost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from airflow_provider_seedream.errors import (
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What the person on call must know beside what happened, in whole sentences without their opening."""
+    """Charge and retry, for the person on call: whole sentences without their opening."""
 
     charged: str
     retry: str
@@ -39,11 +39,11 @@ def advise(
     :param record_lasts: whether a retry of the Airflow task finds what was bought.
     :param perhaps: USD that submissions without an answer may have cost.
     """
-    retry = _retry(error, bought, record_lasts, perhaps)
+    retry = _describe_retry(error, bought, record_lasts, perhaps)
     if bought and not isinstance(error, TaskFailedError):
         ids = [one.seedream_task_id for one in bought]
         retry += f" Clearing this Airflow task buys anew; {at_no_cost(ids)}"
-    return Advice(_charged(error, bought, perhaps), retry)
+    return Advice(_describe_charge(error, bought, perhaps), retry)
 
 
 def advise_watching(error: SeedreamError, a_retry: str) -> Advice:
@@ -61,7 +61,7 @@ def advise_watching(error: SeedreamError, a_retry: str) -> Advice:
 
 
 def what_remains(task_id: str, status: TaskStatus | None, problem: str) -> str:
-    """What becomes of a task that is no longer waited for, and of the money, in words.
+    """Return what becomes of a task that is no longer waited for, and of the money, in words.
 
     :param status: ``None`` where it could not be read.
     :param problem: why it could not be read.
@@ -77,7 +77,7 @@ def what_remains(task_id: str, status: TaskStatus | None, problem: str) -> str:
 
 
 def what_goes_on(task_id: str) -> str:
-    """What becomes of a task whose wait was ended by a callback or by a user, nobody knows by which."""
+    """Return what becomes of a task whose wait was ended by a callback or a user, nobody knows by which."""
     return (
         "The wait in the triggerer has ended: a callback resumes the task, or a user has ended it. "
         f"In that case task {task_id} goes on at APIXO: it cannot be cancelled, and is billed when it "
@@ -86,7 +86,7 @@ def what_goes_on(task_id: str) -> str:
 
 
 def at_no_cost(task_ids: Sequence[str]) -> str:
-    """How to finish without paying again, as a whole sentence.
+    """Return how to finish without paying again, as a whole sentence.
 
     :param task_ids: of the API, at least one.
     """
@@ -94,24 +94,24 @@ def at_no_cost(task_ids: Sequence[str]) -> str:
     return f"SeedreamTaskSensor and SeedreamDownloadOperator with {ids} finish the job at no cost."
 
 
-def _charged(error: SeedreamError, bought: Sequence[Submission], perhaps: Decimal | None) -> str:
+def _describe_charge(error: SeedreamError, bought: Sequence[Submission], perhaps: Decimal | None) -> str:
     lost = f"perhaps {perhaps} USD for a submission whose answer was lost" if perhaps else ""
     if isinstance(error, TaskFailedError):
         known = "nothing for the task that failed"
     elif bought:
         amount = sum((one.charged for one in bought if one.charged is not None), Decimal(0))
         most = f"at most {amount} USD" if amount else "the delivered images"
-        known = f"{most} for {_names(bought)}, less what APIXO refunds for images that do not come"
+        known = f"{most} for {_name_tasks(bought)}, less what APIXO refunds for images that do not come"
     else:
         known = "" if lost else "nothing by this try"
     return f"{', and '.join(part for part in (known, lost) if part)}."
 
 
-def _retry(
+def _describe_retry(
     error: SeedreamError, bought: Sequence[Submission], record_lasts: bool, perhaps: Decimal | None
 ) -> str:
     if not error.retryable:
-        return f"none, {_why_none(error, bought, record_lasts)}."
+        return f"none, {_explain_no_retry(error, bought, record_lasts)}."
     if isinstance(error, RecordError):
         return "reads the record again, and then carries on or buys."
     if isinstance(error, AmbiguousSubmitError) and error.callback_may_tell:
@@ -119,7 +119,7 @@ def _retry(
     if isinstance(error, AmbiguousSubmitError):
         return "submits again, since on_ambiguous_submit is 'resubmit'."
     if perhaps and not bought and isinstance(error, PollFailedError):
-        return "asks again for the task that a callback has named."
+        return "polls the task that a callback has named."
     if bought and not isinstance(error, TaskFailedError):
         return "carries on with what was bought for this request, and buys nothing again."
     if perhaps and isinstance(error, InterruptedJobError):
@@ -127,7 +127,7 @@ def _retry(
     return "submits anew."
 
 
-def _why_none(error: SeedreamError, bought: Sequence[Submission], record_lasts: bool) -> str:
+def _explain_no_retry(error: SeedreamError, bought: Sequence[Submission], record_lasts: bool) -> str:
     if isinstance(error, AmbiguousSubmitError):
         return "it might pay twice; on_ambiguous_submit='resubmit' or a clear of this task submits again"
     if isinstance(error, TaskFailedError):
@@ -137,6 +137,6 @@ def _why_none(error: SeedreamError, bought: Sequence[Submission], record_lasts: 
     return "it could not help"
 
 
-def _names(bought: Sequence[Submission]) -> str:
+def _name_tasks(bought: Sequence[Submission]) -> str:
     ids = ", ".join(one.seedream_task_id for one in bought)
     return f"task {ids}" if len(bought) == 1 else f"tasks {ids}"

@@ -1,8 +1,7 @@
-"""Every way a generation can fail: what happened, what it cost, and what a retry would do.
+"""Names every way a generation can fail: what happened, what it cost, and what a retry would do.
 
 Two roots tell the person on call about money: :class:`NotChargedError` (nothing was bought) and
-:class:`ChargedError` (a POST was accepted, or may have been). What a single HTTP code or failCode means
-stands in two tables; codes that are not in them follow a rule written beside each table.
+:class:`ChargedError` (a POST was accepted, or may have been).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ ASK_SUPPORT = "Retry, or contact support with the taskId."
 
 
 class Kind(Enum):
-    """Who can make a failure go away; decides whether a retry can help.
+    """The one who can make a failure go away; decides whether a retry can help.
 
     ``AMBIGUOUS`` may already have been paid for, so a retry would not help but might pay twice.
     """
@@ -34,13 +33,13 @@ class Kind(Enum):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same request may succeed later without anybody changing anything."""
+        """True if the same request may succeed later without anybody changing anything."""
         return self in (Kind.RATE_LIMIT, Kind.TRANSIENT, Kind.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What a code of the API means.
+    """The meaning of a code of the API.
 
     :param kind: who can make it go away.
     :param meaning: what happened, in words.
@@ -53,7 +52,7 @@ class Cause:
 
     @property
     def retryable(self) -> bool:
-        """Whether a retry can help."""
+        """True if a retry can help."""
         return self.kind.retryable
 
 
@@ -67,26 +66,28 @@ class SeedreamError(Exception):
 
     :param message: what happened, for a person.
     :param cause: meaning, remedy and whether a retry can help.
+    :param retry_after: seconds after which the API asks to be called again, if it said so.
     """
 
     retry_helps: bool | None = None
     """Set where the situation decides whether a retry can help, and not the cause alone."""
 
-    def __init__(self, message: str, cause: Cause) -> None:
+    def __init__(self, message: str, cause: Cause, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.cause = cause
+        self.retry_after = retry_after
 
     @property
     def retryable(self) -> bool:
-        """Whether a retry can help."""
+        """True if a retry can help."""
         return self.cause.retryable if self.retry_helps is None else self.retry_helps
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle by content: the constructors take other arguments than the message."""
-        return _restored, (type(self), self.args, self.__dict__)
+        return _restore, (type(self), self.args, self.__dict__)
 
 
-def _restored(kind: type[SeedreamError], args: tuple[object, ...], state: dict[str, object]) -> SeedreamError:
+def _restore(kind: type[SeedreamError], args: tuple[object, ...], state: dict[str, object]) -> SeedreamError:
     error = kind.__new__(kind)
     error.args = args
     error.__dict__.update(state)
@@ -94,11 +95,11 @@ def _restored(kind: type[SeedreamError], args: tuple[object, ...], state: dict[s
 
 
 class NotChargedError(SeedreamError):
-    """What failed spends no money; an earlier step may have."""
+    """A failure of something that spends no money; an earlier step may have."""
 
 
 class ChargedError(SeedreamError):
-    """It failed after money was spent, or may have been spent."""
+    """A failure after money was spent, or may have been spent."""
 
 
 # --- before money was spent --------------------------------------------------------------------------
@@ -157,13 +158,11 @@ class RefusedError(NotChargedError):
     """The API refused the request, in its own JSON envelope or with a 3xx or 4xx.
 
     :param code: HTTP status, or the ``code`` of the body where that differs.
-    :param retry_after: seconds after which the API asks to be called again, if it said so.
     """
 
     def __init__(self, code: int, message: str, cause: Cause, retry_after: float | None = None) -> None:
-        super().__init__(message, cause)
+        super().__init__(message, cause, retry_after=retry_after)
         self.code = code
-        self.retry_after = retry_after
 
 
 class DestinationError(NotChargedError):
@@ -210,7 +209,7 @@ class BalanceError(NotChargedError):
 
 
 class RecordError(NotChargedError):
-    """What this Airflow task has bought before cannot be read or written, so it buys nothing.
+    """The record of what this Airflow task has bought cannot be read or written, so it buys nothing.
 
     :param retryable: whether the store may merely be out of reach for now.
     """
@@ -268,7 +267,7 @@ class AmbiguousSubmitError(ChargedError):
         lost = f"its answer was lost: {detail.rstrip('.')}."
         super().__init__(
             f"APIXO may have accepted and charged this submission, but {lost} "
-            f"{_balances(before, after)} {cause.remedy}",
+            f"{_describe_balances(before, after)} {cause.remedy}",
             cause,
         )
 
@@ -280,11 +279,11 @@ class AmbiguousSubmitError(ChargedError):
         return self.callback_may_tell or self.resubmits
 
     def with_balances(self, before: Decimal | None, after: Decimal | None) -> AmbiguousSubmitError:
-        """The same error, telling the balance before and after."""
+        """Return the same error, telling the balance before and after."""
         return type(self)(self.detail, before, after, self.seedream_task_id)
 
 
-def _balances(before: Decimal | None, after: Decimal | None) -> str:
+def _describe_balances(before: Decimal | None, after: Decimal | None) -> str:
     shown = [f"{amount} USD" if amount is not None else "not known" for amount in (before, after)]
     return f"Balance before: {shown[0]}; after: {shown[1]} (whatever else uses the key changes it, too)."
 
@@ -293,19 +292,17 @@ class PollFailedError(ChargedError):
     """A task's status could not be read; the task itself is not affected.
 
     :param code: HTTP status or body code, ``None`` where no answer came.
-    :param retry_after: seconds after which the API asks to be called again, if it said so.
     """
 
     def __init__(
         self, message: str, cause: Cause, *, code: int | None = None, retry_after: float | None = None
     ) -> None:
-        super().__init__(message, cause)
+        super().__init__(message, cause, retry_after=retry_after)
         self.code = code
-        self.retry_after = retry_after
 
 
 class UnreadableAnswerError(PollFailedError):
-    """APIXO answered a look with something that makes no sense; it may be a passing glitch."""
+    """APIXO answered a poll with something that makes no sense; it may be a passing glitch."""
 
     def __init__(self, detail: str, task_id: str) -> None:
         cause = Cause(Kind.UNKNOWN, "The answer could not be read", ASK_SUPPORT)
@@ -331,7 +328,7 @@ class DeadlineError(ChargedError):
     """The task did not finish before its deadline. It may still finish, and then it is billed."""
 
     def __init__(self, message: str) -> None:
-        cause = Cause(Kind.TRANSIENT, "The deadline passed", "Look again later, or allow more time.")
+        cause = Cause(Kind.TRANSIENT, "The deadline passed", "Poll again later, or allow more time.")
         super().__init__(message, cause)
 
 
@@ -371,7 +368,7 @@ class TooFewImagesError(ChargedError):
         remedy = f"The rest could not be bought: {obstacle}" if obstacle else "Lower min_images, or top up."
         kept = f"They are saved, see {where}." if where else "Their URLs are in the log."
         message = f"{delivered} image(s) were delivered, min_images={wanted}. {kept}"
-        # Looking again finds the same images; only what is bought in addition can help.
+        # Another poll finds the same images; only what is bought in addition can help.
         kind = obstacle.cause.kind if obstacle else Kind.INPUT
         super().__init__(f"{message} {remedy}", Cause(kind, message, remedy))
 
@@ -389,6 +386,3 @@ class ResultExpiredError(DownloadError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, retryable=False)
-
-
-# --- what a code means -------------------------------------------------------------------------------

@@ -15,15 +15,12 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowFailException, conf
 
 from airflow_provider_seedream.airflow_compat import has_task_state_store
-from airflow_provider_seedream.apixo.causes import normalized
-from airflow_provider_seedream.apixo.rules import (
-    TEXT_TO_IMAGE,
-    is_digits,
-    shown,
-)
+from airflow_provider_seedream.apixo.causes import normalize_code
+from airflow_provider_seedream.apixo.rules import TEXT_TO_IMAGE, is_digits, show_value
 from airflow_provider_seedream.errors import DestinationError, InvalidRequestError, Problem
 from airflow_provider_seedream.storage.location import destination_url
 from airflow_provider_seedream.storage.naming import check_template
+from airflow_provider_seedream.times import to_seconds
 
 
 class InvalidParameterError(InvalidRequestError, AirflowFailException):
@@ -34,19 +31,21 @@ class InvalidParameterError(InvalidRequestError, AirflowFailException):
 
 
 @contextmanager
-def final_refusals() -> Iterator[None]:
-    """For the checks of a constructor."""
+def refuse_for_good() -> Iterator[None]:
+    """Turn refusals in a constructor into those that Airflow does not try again."""
     try:
         yield
     except InvalidRequestError as error:
         raise InvalidParameterError(error.problems) from None
 
 
+# --- templates ---------------------------------------------------------------------------------------
+
 _MARKS = ("{{", "{%", "{#")
 
 
 def is_templated(value: Any, file_extensions: Sequence[str] = ()) -> bool:
-    """Whether a parameter's final value is known only when the task runs.
+    """Tell whether a parameter's final value is known only when the task runs.
 
     True for Jinja text, for names of template files, for another task's output (anything with
     ``resolve``), and for lists that hold one of these.
@@ -60,12 +59,75 @@ def is_templated(value: Any, file_extensions: Sequence[str] = ()) -> bool:
     return callable(getattr(value, "resolve", None)) and not is_path
 
 
-def seconds(name: str, value: float | timedelta, *, zero_allowed: bool = False) -> float:
-    """A duration parameter in seconds.
+def is_nothing(rendered: Any) -> bool:
+    """Tell whether a template rendered to nothing; what was missing renders to ``None`` or to its text."""
+    return rendered is None or (isinstance(rendered, str) and rendered.strip() in ("", "None"))
+
+
+def parse_rendered(text: Any) -> Any:
+    """Return the list or dict that a template rendered as JSON or Python text; else what is given."""
+    if not isinstance(text, str):
+        return text
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(text.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return text
+
+
+def read_rendered(fields: Mapping[str, Any], templated: frozenset[str]) -> dict[str, Any]:
+    """Turn what templates rendered to into the types that the fields have.
+
+    A template renders to text: ``"3"`` stands for the number, ``"['https://...']"`` for the list.
+
+    :param fields: values after rendering.
+    :param templated: fields that held a template; only these are converted.
+    :raises InvalidRequestError: a template rendered to nothing.
+    """
+    read = {name: _convert(name, value) if name in templated else value for name, value in fields.items()}
+    if problems := list(_find_nothing(read, templated)):
+        raise InvalidRequestError(problems)
+    return read
+
+
+def _convert(name: str, value: Any) -> Any:
+    if name == "max_images" and is_digits(value):
+        return int(value)
+    if name == "image_urls" and isinstance(value, str) and value.strip().startswith("["):
+        return parse_rendered(value)
+    if name == "prompt" and isinstance(value, int | float):
+        # render_template_as_native_obj turns a prompt such as "1984" into a number.
+        return str(value)
+    return value
+
+
+def _find_nothing(fields: Mapping[str, Any], templated: frozenset[str]) -> Iterator[Problem]:
+    rule = "the template rendered to nothing"
+    remedy = "Check the variable, param or XCom that it reads."
+    for name in sorted(templated & fields.keys()):
+        value = fields[name]
+        if is_nothing(value):
+            yield Problem(name, show_value(value), rule, remedy)
+        elif name == "image_urls" and _is_empty(value) and fields.get("mode") != TEXT_TO_IMAGE:
+            # References that got lost must not silently buy another kind of picture.
+            choice = f"{remedy} Give mode={TEXT_TO_IMAGE!r} where there may be none."
+            yield Problem(name, show_value(value), f"{rule}, an empty list", choice)
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, Sequence) and len(value) == 0
+
+
+# --- values: each is read or refused ------------------------------------------------------------------
+
+
+def read_seconds(name: str, value: float | timedelta, *, zero_allowed: bool = False) -> float:
+    """Return a duration parameter in seconds.
 
     :raises InvalidRequestError: it is no duration, or negative.
     """
-    number = value.total_seconds() if isinstance(value, timedelta) else value
+    number = to_seconds(value)
     if isinstance(number, bool) or not isinstance(number, int | float) or not _in_range(number, zero_allowed):
         bound = "0 or more" if zero_allowed else "above 0"
         problem = Problem(name, repr(value), f"must be seconds, {bound}, or a timedelta", "Correct it.")
@@ -73,26 +135,30 @@ def seconds(name: str, value: float | timedelta, *, zero_allowed: bool = False) 
     return float(number)
 
 
-def optional_seconds(
+def _in_range(number: float, zero_allowed: bool) -> bool:
+    return isfinite(number) and (number > 0 or (zero_allowed and number == 0))
+
+
+def read_optional_seconds(
     name: str, value: float | timedelta | None, *, zero_allowed: bool = False
 ) -> float | None:
-    """As :func:`seconds`, for a parameter that may be left out."""
-    return None if value is None else seconds(name, value, zero_allowed=zero_allowed)
+    """Do as :func:`read_seconds`, for a parameter that may be left out."""
+    return None if value is None else read_seconds(name, value, zero_allowed=zero_allowed)
 
 
-def choice(name: str, value: Any, allowed: Sequence[str]) -> str:
-    """A parameter that takes one of a few words.
+def read_choice(name: str, value: Any, allowed: Sequence[str]) -> str:
+    """Return a parameter that takes one of a few words.
 
     :raises InvalidRequestError: it is another one.
     """
     if value not in allowed:
         rule = f"must be one of {', '.join(map(repr, allowed))}"
-        raise InvalidRequestError([Problem(name, shown(value), rule, "Correct it.")])
+        raise InvalidRequestError([Problem(name, show_value(value), rule, "Correct it.")])
     return str(value)
 
 
-def money(name: str, value: Any) -> Decimal | None:
-    """An amount in USD above 0, as a number or its text; ``None`` stays ``None``.
+def read_money(name: str, value: Any) -> Decimal | None:
+    """Return an amount in USD above 0, given as a number or its text; ``None`` stays ``None``.
 
     :raises InvalidRequestError: it is no such amount.
     """
@@ -103,23 +169,23 @@ def money(name: str, value: Any) -> Decimal | None:
     except InvalidOperation:
         amount = Decimal("NaN")
     if not amount.is_finite() or amount <= 0:
-        raise InvalidRequestError([Problem(name, shown(value), "must be USD above 0", "Correct it.")])
+        raise InvalidRequestError([Problem(name, show_value(value), "must be USD above 0", "Correct it.")])
     return amount
 
 
-def count_of_images(name: str, value: Any, at_most: int) -> int:
-    """A whole number of images from 1 on.
+def read_image_count(name: str, value: Any, at_most: int) -> int:
+    """Return a whole number of images from 1 on.
 
     :raises InvalidRequestError: it is none, or more than are ordered.
     """
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= at_most:
         rule = f"must be a whole number from 1 to {at_most}, the images that are ordered at most"
-        raise InvalidRequestError([Problem(name, shown(value), rule, "Correct it.")])
+        raise InvalidRequestError([Problem(name, show_value(value), rule, "Correct it.")])
     return value
 
 
-def fail_codes(name: str, value: Any) -> frozenset[str] | None:
-    """A collection of the API's failCodes, in the spelling that all pages share; ``None`` stays ``None``.
+def read_fail_codes(name: str, value: Any) -> frozenset[str] | None:
+    """Return the API's failCodes in the spelling that all pages share; ``None`` stays ``None``.
 
     :raises InvalidRequestError: it is no collection of strings.
     """
@@ -127,37 +193,42 @@ def fail_codes(name: str, value: Any) -> frozenset[str] | None:
         return None
     if isinstance(value, str) or not isinstance(value, Collection) or not all(_is_name(one) for one in value):
         rule = "must be a list or set of failCodes"
-        raise InvalidRequestError([Problem(name, shown(value), rule, "Pass such as ['Timeout'], or [].")])
-    return frozenset(normalized(one) for one in value)
+        raise InvalidRequestError(
+            [Problem(name, show_value(value), rule, "Pass such as ['Timeout'], or [].")]
+        )
+    return frozenset(normalize_code(one) for one in value)
 
 
 def _is_name(value: Any) -> bool:
-    return isinstance(value, str) and bool(normalized(value))
+    return isinstance(value, str) and bool(normalize_code(value))
 
 
-def check_callbacks_possible(*, durable: bool, waits_itself: bool) -> None:
-    """Check what a callback to Airflow needs.
+def read_url_list(value: Any, field: str) -> list[str]:
+    """Return a non-empty list of URLs.
 
-    :param waits_itself: whether the task that buys is the one that waits.
-    :raises InvalidRequestError: this Airflow, or the operator, lacks it.
+    :raises InvalidRequestError: it is something else.
     """
-    if obstacle := _obstacle_to_callbacks(waits_itself):
-        remedy = "Use request_type='async', or give a callback_url of your own."
-        raise InvalidRequestError([Problem("request_type", "'callback'", obstacle, remedy)])
-    if not durable:
-        rule = "a callback is told from a forged one by the record of the purchase"
-        raise InvalidRequestError([Problem("durable", "False", rule, "Leave durable=True.")])
+    is_list = isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0
+    if not is_list or not all(isinstance(url, str) and url.strip() for url in value):
+        problem = Problem(
+            field, show_value(value), "must be a non-empty list of URLs", "Pass a list of strings."
+        )
+        raise InvalidRequestError([problem])
+    return list(value)
 
 
-def _obstacle_to_callbacks(waits_itself: bool) -> str | None:
-    """What keeps the api-server from telling a callback from a forged one."""
-    if not has_task_state_store():
-        return "needs Airflow 3.3 or later: a callback is told from a forged one by its task state store"
-    if conf.get("workers", "state_store_backend", fallback=""):
-        return "cannot work with [workers] state_store_backend: the api-server could not read the record"
-    if not waits_itself and conf.getboolean("state_store", "clear_on_success", fallback=False):
-        return "cannot work here with [state_store] clear_on_success: the record is gone before the callback"
-    return None
+# --- checks -------------------------------------------------------------------------------------------
+
+
+def check_task_id(value: Any) -> str:
+    """Return a taskId; what is none is refused before the API is asked.
+
+    :raises InvalidRequestError: it is empty or no string.
+    """
+    if not isinstance(value, str) or is_nothing(value):
+        remedy = "Pass the Submit operator's output, or a taskId."
+        raise InvalidRequestError([Problem("seedream_task_id", repr(value), "is no taskId", remedy)])
+    return value
 
 
 def check_destination(destination: Any) -> None:
@@ -171,7 +242,7 @@ def check_destination(destination: Any) -> None:
         destination_url(destination)
     except DestinationError as error:
         rule = error.cause.meaning.rstrip(".")
-        problem = Problem("destination", shown(str(destination)), rule, error.cause.remedy)
+        problem = Problem("destination", show_value(str(destination)), rule, error.cause.remedy)
         raise InvalidRequestError([problem]) from None
 
 
@@ -186,88 +257,26 @@ def check_filename(filename: str, images: int | None = None, *, has_fingerprint:
         check_template(filename, images, has_fingerprint=has_fingerprint)
 
 
-def _in_range(number: float, zero_allowed: bool) -> bool:
-    return isfinite(number) and (number > 0 or (zero_allowed and number == 0))
+def check_callbacks_possible(*, durable: bool, waits_itself: bool) -> None:
+    """Check what a callback to Airflow needs.
 
-
-def check_task_id(value: Any) -> str:
-    """A taskId; what is none is refused before the API is asked.
-
-    :raises InvalidRequestError: it is empty or no string.
+    :param waits_itself: whether the task that buys is the one that waits.
+    :raises InvalidRequestError: this Airflow, or the operator, lacks it.
     """
-    if not isinstance(value, str) or is_nothing(value):
-        remedy = "Pass the Submit operator's output, or a taskId."
-        raise InvalidRequestError([Problem("seedream_task_id", repr(value), "is no taskId", remedy)])
-    return value
+    if obstacle := _find_obstacle_to_callbacks(waits_itself):
+        remedy = "Use request_type='async', or give a callback_url of your own."
+        raise InvalidRequestError([Problem("request_type", "'callback'", obstacle, remedy)])
+    if not durable:
+        rule = "a callback is told from a forged one by the record of the purchase"
+        raise InvalidRequestError([Problem("durable", "False", rule, "Leave durable=True.")])
 
 
-def url_list(value: Any, field: str) -> list[str]:
-    """A non-empty list of URLs.
-
-    :raises InvalidRequestError: it is something else.
-    """
-    is_list = isinstance(value, Sequence) and not isinstance(value, str) and len(value) > 0
-    if not is_list or not all(isinstance(url, str) and url.strip() for url in value):
-        problem = Problem(field, shown(value), "must be a non-empty list of URLs", "Pass a list of strings.")
-        raise InvalidRequestError([problem])
-    return list(value)
-
-
-def read_rendered(fields: Mapping[str, Any], templated: frozenset[str]) -> dict[str, Any]:
-    """Turn what templates rendered to into the types that the fields have.
-
-    A template renders to text: ``"3"`` stands for the number, ``"['https://...']"`` for the list.
-
-    :param fields: values after rendering.
-    :param templated: fields that held a template; only these are converted.
-    :raises InvalidRequestError: a template rendered to nothing.
-    """
-    read = {name: _from_text(name, value) if name in templated else value for name, value in fields.items()}
-    if problems := list(_find_nothing(read, templated)):
-        raise InvalidRequestError(problems)
-    return read
-
-
-def _find_nothing(fields: Mapping[str, Any], templated: frozenset[str]) -> Iterator[Problem]:
-    rule = "the template rendered to nothing"
-    remedy = "Check the variable, param or XCom that it reads."
-    for name in sorted(templated & fields.keys()):
-        value = fields[name]
-        if is_nothing(value):
-            yield Problem(name, shown(value), rule, remedy)
-        elif name == "image_urls" and _is_empty(value) and fields.get("mode") != TEXT_TO_IMAGE:
-            # References that got lost must not silently buy another kind of picture.
-            choice = f"{remedy} Give mode={TEXT_TO_IMAGE!r} where there may be none."
-            yield Problem(name, shown(value), f"{rule}, an empty list", choice)
-
-
-def is_nothing(rendered: Any) -> bool:
-    """Whether a template rendered to nothing; what was missing renders to ``None`` or to its text."""
-    return rendered is None or (isinstance(rendered, str) and rendered.strip() in ("", "None"))
-
-
-def _is_empty(value: Any) -> bool:
-    return isinstance(value, Sequence) and len(value) == 0
-
-
-def _from_text(name: str, value: Any) -> Any:
-    if name == "max_images" and is_digits(value):
-        return int(value)
-    if name == "image_urls" and isinstance(value, str) and value.strip().startswith("["):
-        return value_from_text(value)
-    if name == "prompt" and isinstance(value, int | float):
-        # render_template_as_native_obj turns a prompt such as "1984" into a number.
-        return str(value)
-    return value
-
-
-def value_from_text(text: Any) -> Any:
-    """Return the list or dict that is given as JSON or Python text; else what is given."""
-    if not isinstance(text, str):
-        return text
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            return parse(text.strip())
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-    return text
+def _find_obstacle_to_callbacks(waits_itself: bool) -> str | None:
+    """Return what keeps the api-server from telling a callback from a forged one."""
+    if not has_task_state_store():
+        return "needs Airflow 3.3 or later: a callback is told from a forged one by its task state store"
+    if conf.get("workers", "state_store_backend", fallback=""):
+        return "cannot work with [workers] state_store_backend: the api-server could not read the record"
+    if not waits_itself and conf.getboolean("state_store", "clear_on_success", fallback=False):
+        return "cannot work here with [state_store] clear_on_success: the record is gone before the callback"
+    return None

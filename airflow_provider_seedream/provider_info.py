@@ -1,4 +1,4 @@
-"""What Airflow discovers about this provider through its entry point."""
+"""Tells Airflow, through an entry point, what this provider brings."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from airflow_provider_seedream import __version__
 from airflow_provider_seedream.hooks.connection_form import (
     CONN_TYPE,
     HOOK_NAME,
-    conn_fields,
-    form_behaviour,
+    make_conn_fields,
+    make_form_behaviour,
 )
 from airflow_provider_seedream.settings import (
     CALLBACK_BASE_URL,
@@ -22,8 +22,8 @@ PACKAGE = "airflow_provider_seedream"
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Metadata in the shape of Airflow's ``provider_info.schema.json``."""
-    behaviour = form_behaviour()
+    """Return the metadata in the shape of Airflow's ``provider_info.schema.json``."""
+    behaviour = make_form_behaviour()
     return {
         "package-name": "airflow-provider-seedream",
         "name": "Seedream",
@@ -34,7 +34,7 @@ def get_provider_info() -> dict[str, Any]:
                 "connection-type": CONN_TYPE,
                 "hook-class-name": f"{PACKAGE}.hooks.seedream.SeedreamHook",
                 "hook-name": HOOK_NAME,
-                "conn-fields": conn_fields(),
+                "conn-fields": make_conn_fields(),
                 "ui-field-behaviour": {key.replace("_", "-"): value for key, value in behaviour.items()},
             }
         ],

@@ -1,4 +1,4 @@
-"""When Airflow tries again, by the kind of the failure (Airflow 3.3+)."""
+"""Decides when Airflow tries again, by the kind of the failure (Airflow 3.3+)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from airflow_provider_seedream.errors import (
     SeedreamError,
     TaskFailedError,
 )
+from airflow_provider_seedream.times import to_seconds
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, RetryDecision, RetryPolicy
@@ -23,7 +24,7 @@ DEFAULT_BASE = {Kind.RATE_LIMIT: 60.0, Kind.TRANSIENT: 20.0, Kind.UNKNOWN: 60.0}
 """Seconds before the second try; doubled for each further one."""
 
 CARRY_ON_SECONDS = 10.0
-"""Looking again at what is paid for costs nothing, so it need not wait long."""
+"""Polling what is paid for costs nothing, so it need not wait long."""
 
 LOST_ANSWER_SECONDS = 180.0
 """After which a callback has come, if it comes: the vendor's provider gives up a generation then."""
@@ -33,7 +34,7 @@ class SeedreamRetryPolicy(RetryPolicy):
     """Turns what APIXO said into the delay of a retry; for the ``retry_policy`` of a task with this provider.
 
     ``Retry-After`` is kept to. Without it, a throttled submission waits 60 s, a passing fault 20 s, an
-    unknown one 60 s, each doubled per try up to ``max_delay``; what only looks again at a paid task waits
+    unknown one 60 s, each doubled per try up to ``max_delay``; what only polls a paid task waits
     10 s, and 180 s where a callback may yet tell what became of a lost answer. What no retry can help
     fails at once, in plain Python tasks with the hook, too. Other exceptions are left to the task's own
     ``retry_delay``.
@@ -42,7 +43,7 @@ class SeedreamRetryPolicy(RetryPolicy):
     """
 
     def __init__(self, max_delay: float | timedelta = 900.0) -> None:
-        self.max_delay = max_delay.total_seconds() if isinstance(max_delay, timedelta) else float(max_delay)
+        self.max_delay = float(to_seconds(max_delay))
 
     def evaluate(
         self,
@@ -56,13 +57,12 @@ class SeedreamRetryPolicy(RetryPolicy):
             return RetryDecision.default()
         if not exception.retryable:
             return RetryDecision.fail(reason=f"{exception.cause.meaning}: a retry cannot help")
-        delay = self._delay(exception, try_number)
+        delay = self._choose_delay(exception, try_number)
         return RetryDecision.retry(delay=timedelta(seconds=delay), reason=exception.cause.meaning)
 
-    def _delay(self, error: SeedreamError, try_number: int) -> float:
-        asked: float | None = getattr(error, "retry_after", None)
-        if asked is not None:
-            return max(1.0, asked)
+    def _choose_delay(self, error: SeedreamError, try_number: int) -> float:
+        if error.retry_after is not None:
+            return max(1.0, error.retry_after)
         if isinstance(error, AmbiguousSubmitError) and error.callback_may_tell:
             return LOST_ANSWER_SECONDS
         if isinstance(error, ChargedError) and not isinstance(error, TaskFailedError):
@@ -71,10 +71,10 @@ class SeedreamRetryPolicy(RetryPolicy):
         return float(min(self.max_delay, base * 2 ** min(max(0, try_number - 1), 16)))
 
     def serialize(self) -> dict[str, Any]:
-        """JSON-safe arguments."""
+        """Return the arguments, JSON-safe."""
         return {"max_delay": self.max_delay}
 
     @classmethod
     def deserialize(cls, data: dict[str, Any]) -> SeedreamRetryPolicy:
-        """The reverse of :meth:`serialize`."""
+        """Make the policy again: the reverse of :meth:`serialize`."""
         return cls(**data)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from email.utils import parsedate_to_datetime
 
 import pendulum
+
+
+def to_seconds(duration: float | timedelta) -> float:
+    """Return a duration in seconds, whether it is given in seconds or as a timedelta (pendulum's, too)."""
+    return duration.total_seconds() if isinstance(duration, timedelta) else duration
 
 
 def to_iso(epoch_seconds: float | None) -> str | None:

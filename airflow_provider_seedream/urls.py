@@ -1,4 +1,4 @@
-"""Where the gallery's pages are: text only, for workers, DAGs and pages alike."""
+"""Makes the paths of the gallery's pages: text only, for workers, DAGs and pages alike."""
 
 from __future__ import annotations
 
@@ -36,58 +36,58 @@ class TaskAddress:
 
     @property
     def in_words(self) -> str:
-        """For a log; ids are quoted, so that nobody can forge a line."""
+        """The task instance in words, for a log; ids are quoted, so that nobody can forge a line."""
         return f"dag {self.dag_id!r}, run {self.run_id!r}, task {self.task_id!r}, map index {self.map_index}"
 
     @property
     def path(self) -> str:
-        """Below the mount point: the gallery of this task instance."""
+        """The gallery of this task instance, below the mount point."""
         return f"{self._task}/{self.map_index}"
 
-    def image(self, index: int) -> str:
-        """Below the mount point: the page of one image.
+    def make_image_path(self, index: int) -> str:
+        """Return the page of one image, below the mount point.
 
         :param index: position in the task's result, from 1.
         """
         return f"{self.path}/images/{index}"
 
-    def thumbnail(self, index: int) -> str:
-        """Below the mount point: the small picture of one image."""
-        return f"{self.image(index)}/thumbnail"
+    def make_thumbnail_path(self, index: int) -> str:
+        """Return the small picture of one image, below the mount point."""
+        return f"{self.make_image_path(index)}/thumbnail"
 
-    def file(self, index: int) -> str:
-        """Below the mount point: the image itself."""
-        return f"{self.image(index)}/file"
+    def make_file_path(self, index: int) -> str:
+        """Return the image itself, below the mount point."""
+        return f"{self.make_image_path(index)}/file"
 
     @property
     def airflow_path(self) -> str:
-        """Below the base path: Airflow's own page of this task instance."""
+        """Airflow's own page of this task instance, below the base path."""
         return self._task + (f"/mapped/{self.map_index}" if self.map_index >= 0 else "")
 
     @property
     def tab(self) -> str:
-        """Below the base path: the gallery's tab on Airflow's page of this task instance (3.1+)."""
+        """The gallery's tab on Airflow's page of this task instance (3.1+), below the base path."""
         return f"{self.airflow_path}/plugin/{TASK_TAB}"
 
     @property
     def _task(self) -> str:
-        return f"{run_path(self.dag_id, self.run_id)}/tasks/{_part(self.task_id)}"
+        return f"{make_run_path(self.dag_id, self.run_id)}/tasks/{_quote(self.task_id)}"
 
 
-def run_path(dag_id: str, run_id: str) -> str:
-    """Below the mount point the gallery of a DAG run; below the base path Airflow's own page of it."""
-    return f"/dags/{_part(dag_id)}/runs/{_part(run_id)}"
+def make_run_path(dag_id: str, run_id: str) -> str:
+    """Return a DAG run's path: below the mount point its gallery, below the base path Airflow's own page."""
+    return f"/dags/{_quote(dag_id)}/runs/{_quote(run_id)}"
 
 
-def base_path() -> str:
-    """The path of ``[api] base_url``, such as ``/airflow``; empty at the root of a host."""
+def read_base_path() -> str:
+    """Return the path of ``[api] base_url``, such as ``/airflow``; empty at the root of a host."""
     return urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
 
 
 def is_id(text: Any) -> bool:
-    """Whether databases take it: PostgreSQL refuses NUL, and half of a surrogate pair has no encoding."""
+    """True if databases take it: PostgreSQL refuses NUL, and half of a surrogate pair has no encoding."""
     return isinstance(text, str) and not any(sign == "\0" or "\ud800" <= sign <= "\udfff" for sign in text)
 
 
-def _part(text: str) -> str:
+def _quote(text: str) -> str:
     return quote(text, safe=_ID_SAFE)

@@ -51,7 +51,7 @@ async def compare(account: Account) -> None:
         task_id = await client.run(exchange.submit(request, timing=timing, report=print))
 
     async def poll(client: AsyncApixoClient) -> object:
-        return await client.run(exchange.status(task_id, DEFAULT_MODEL, timing=timing, report=print))
+        return await client.run(exchange.fetch_status(task_id, DEFAULT_MODEL, timing=timing, report=print))
 
     async def new_client() -> None:
         async with AsyncApixoClient(account) as client:

@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from airflow_provider_seedream.urls import MOUNT, run_path
+from airflow_provider_seedream.urls import MOUNT, make_run_path
 from dev.airflow_stack import AirflowStack
 from dev.contact_sheet import contact_sheet
 from dev.local_sandbox import KEY, sandbox
@@ -111,7 +111,9 @@ def shown_images(stack: AirflowStack, runs: dict[str, str]) -> int:
     """How many images of some DAG runs the gallery in Airflow's web interface shows."""
     headers = {"Authorization": f"Bearer {stack.token()}"}
     with httpx.Client(base_url=stack.url, headers=headers, timeout=60, trust_env=False) as browser:
-        pages = [browser.get(f"{MOUNT}{run_path(dag_id, run_id)}").text for dag_id, run_id in runs.items()]
+        pages = [
+            browser.get(f"{MOUNT}{make_run_path(dag_id, run_id)}").text for dag_id, run_id in runs.items()
+        ]
         tiles = [tile for page in pages for tile in re.findall(r'src="([^"]+/thumbnail)"', page)]
         return [browser.get(tile).headers["Content-Type"] for tile in tiles].count("image/webp")
 

@@ -1,12 +1,11 @@
-"""Whose account is used: where the API is, who asks, and at what price."""
+"""Describes the account that is used: where the API is, who asks, and at what price."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from urllib.parse import urlsplit
 
-from airflow_provider_seedream.apixo.hosts import is_loopback
+from airflow_provider_seedream.apixo.hosts import leads_to_loopback
 from airflow_provider_seedream.apixo.model import SEEDREAM_4_5
 
 DEFAULT_BASE_URL = "https://api.apixo.ai/api/v1"
@@ -18,7 +17,7 @@ SHORTEST_SECRET = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """Where the API is, who asks, and at what price.
+    """An address of the API, who asks there, and at what price.
 
     :param api_key: travels in the ``Authorization`` header to ``base_url`` and nowhere else.
     :param base_url: without a trailing slash.
@@ -37,5 +36,5 @@ class Account:
 
     @property
     def is_local(self) -> bool:
-        """Whether the API runs on this machine, as the sandbox does."""
-        return is_loopback(urlsplit(self.base_url).hostname)
+        """True if the API runs on this machine, as the sandbox does."""
+        return leads_to_loopback(self.base_url)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from airflow_provider_seedream.apixo.causes import fail_cause, http_cause
-from airflow_provider_seedream.apixo.status import MAX_TASK_ID, TaskStatus
-from airflow_provider_seedream.apixo.text import plain
+from airflow_provider_seedream.apixo.causes import find_fail_cause, find_http_cause
+from airflow_provider_seedream.apixo.status import TaskStatus, is_task_id
+from airflow_provider_seedream.apixo.text import make_printable
 from airflow_provider_seedream.errors import (
     AmbiguousSubmitError,
     Cause,
@@ -71,12 +71,12 @@ class Envelope:
 
     @property
     def accepts(self) -> bool:
-        """Whether its code is a success; the vendor documents 200."""
+        """True if its code is a success; the vendor documents 200."""
         return 200 <= self.code < 300
 
 
 def read_envelope(reply: Reply) -> Envelope | None:
-    """The envelope in a reply, or ``None`` if the body is not APIXO's (HTML, empty, other JSON)."""
+    """Return the envelope in a reply, or ``None`` if the body is not APIXO's (HTML, empty, other JSON)."""
     try:
         body = json.loads(reply.body)
     except (ValueError, RecursionError):
@@ -84,12 +84,12 @@ def read_envelope(reply: Reply) -> Envelope | None:
     code = body.get("code") if isinstance(body, dict) else None
     if isinstance(code, bool) or not isinstance(code, int) or abs(code) > MAX_CODE:
         return None
-    return Envelope(code, plain(body.get("message") or "", _WORDS), body.get("data"))
+    return Envelope(code, make_printable(body.get("message") or "", _WORDS), body.get("data"))
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What is known of an answer that is not a success."""
+    """An answer that is not a success: its code, its words and what they mean."""
 
     code: int
     text: str
@@ -98,7 +98,7 @@ class Refusal:
 
 
 def read_refusal(reply: Reply, envelope: Envelope | None, now: float) -> Refusal | None:
-    """The refusal in an answer, or ``None`` for a success (in HTTP status and body code).
+    """Return the refusal in an answer, or ``None`` for a success (in HTTP status and body code).
 
     A failCode in the body says more than the code, wherever it stands.
     """
@@ -108,50 +108,50 @@ def read_refusal(reply: Reply, envelope: Envelope | None, now: float) -> Refusal
     code = envelope.code if answered and envelope else reply.status
     data = envelope.data if envelope and isinstance(envelope.data, Mapping) else {}
     fail_code = data.get("failCode")
-    words = [plain(part, _WORDS) for part in (data.get("error"), fail_code, data.get("failMsg")) if part]
+    words = [
+        make_printable(part, _WORDS) for part in (data.get("error"), fail_code, data.get("failMsg")) if part
+    ]
     message = envelope.message if envelope else f"no APIXO answer but {describe_body(reply.body)}"
     return Refusal(
         code=code,
         text=": ".join(part for part in (f"HTTP {reply.status}", message, *words) if part),
-        cause=fail_cause(plain(fail_code, _WORDS)) if fail_code else _cause_of(code),
-        retry_after=retry_after_seconds(reply.headers.get("retry-after"), now),
+        cause=find_fail_cause(make_printable(fail_code, _WORDS)) if fail_code else _find_cause(code),
+        retry_after=read_retry_after(reply.headers.get("retry-after"), now),
     )
 
 
 _NOT_APIXO = Cause(Kind.UNKNOWN, "The answer is not APIXO's", "Check the connection's host.")
 
 
-def _cause_of(code: int) -> Cause:
-    return _NOT_APIXO if 200 <= code < 300 else http_cause(code)
+def _find_cause(code: int) -> Cause:
+    return _NOT_APIXO if 200 <= code < 300 else find_http_cause(code)
 
 
 def read_submission(answer: Reply | NoAnswer, now: float) -> str | SeedreamError:
-    """The taskId, or what went wrong and what it cost."""
+    """Return the taskId, or what went wrong and what it cost."""
     if isinstance(answer, NoAnswer):
         return AmbiguousSubmitError(answer.detail) if answer.delivered else NotDeliveredError(answer.detail)
     envelope = read_envelope(answer)
     refusal = read_refusal(answer, envelope, now)
-    task_id = _task_id_in(envelope)
+    task_id = _find_task_id(envelope)
     if refusal is None:
         return task_id or AmbiguousSubmitError("it was accepted, but the answer holds no usable taskId")
     if task_id:
         detail = f"{refusal.text}; it names task {task_id!r}, which can be waited for"
         return AmbiguousSubmitError(detail, seedream_task_id=task_id)
-    if not _certainly_refused(answer.status, envelope):
+    if not _proves_refusal(answer.status, envelope):
         return AmbiguousSubmitError(refusal.text)
     message = f"APIXO refused the submission, nothing was charged: {refusal.text}. {refusal.cause.remedy}"
     return RefusedError(refusal.code, message, refusal.cause, refusal.retry_after)
 
 
-def _task_id_in(envelope: Envelope | None) -> str | None:
-    """A taskId that can be asked for, stored and printed; it is opaque apart from that."""
+def _find_task_id(envelope: Envelope | None) -> str | None:
     task_id = envelope.data.get("taskId") if envelope and isinstance(envelope.data, Mapping) else None
-    usable = isinstance(task_id, str) and 0 < len(task_id) <= MAX_TASK_ID and task_id.isprintable()
-    return task_id if usable else None
+    return task_id if is_task_id(task_id) else None
 
 
-def _certainly_refused(http_status: int, envelope: Envelope | None) -> bool:
-    """Whether an answer that is no success proves that nothing was bought.
+def _proves_refusal(http_status: int, envelope: Envelope | None) -> bool:
+    """Tell whether an answer that is no success proves that nothing was bought.
 
     APIXO's own refusal does, and so does any 3xx or 4xx; 408 apart, which a gateway sends when it lost
     track. A 2xx or 5xx without the envelope comes from something between us and APIXO, and proves nothing.
@@ -162,14 +162,14 @@ def _certainly_refused(http_status: int, envelope: Envelope | None) -> bool:
 
 
 def read_status(answer: Reply | NoAnswer, task_id: str, now: float) -> TaskStatus | SeedreamError:
-    """The task's status, or why it could not be read."""
+    """Return the task's status, or why it could not be read."""
     if isinstance(answer, NoAnswer):
-        cause = Cause(Kind.TRANSIENT, "The API could not be reached", "Look again later.")
+        cause = Cause(Kind.TRANSIENT, "The API could not be reached", "Poll again later.")
         return PollFailedError(f"No answer about task {task_id}: {answer.detail}", cause)
     envelope = read_envelope(answer)
     refusal = read_refusal(answer, envelope, now)
     if refusal is not None:
-        # A gateway's stray 4xx says nothing about a task that is paid for, so it is looked at again.
+        # A gateway's stray 4xx says nothing about a task that is paid for, so it is polled again.
         foreign = envelope is None and 400 <= refusal.code < 500 and refusal.code not in (401, 402, 429)
         cause = _NOT_APIXO if foreign else refusal.cause
         message = f"APIXO did not tell the status of task {task_id}: {refusal.text}. {cause.remedy}"
@@ -181,7 +181,7 @@ def read_status(answer: Reply | NoAnswer, task_id: str, now: float) -> TaskStatu
 
 
 def read_balance(answer: Reply | NoAnswer, now: float) -> Decimal | SeedreamError:
-    """The balance in USD, or why it could not be read."""
+    """Return the balance in USD, or why it could not be read."""
     if isinstance(answer, NoAnswer):
         return NotDeliveredError(answer.detail)
     envelope = read_envelope(answer)
@@ -189,18 +189,18 @@ def read_balance(answer: Reply | NoAnswer, now: float) -> Decimal | SeedreamErro
     if refusal is not None:
         message = f"APIXO did not tell the balance: {refusal.text}. {refusal.cause.remedy}"
         return RefusedError(refusal.code, message, refusal.cause, refusal.retry_after)
-    amount = _money(envelope.data if envelope else None)
+    amount = _read_amount(envelope.data if envelope else None)
     if amount is None:
         cause = Cause(Kind.UNKNOWN, "No balance", "Contact support.")
         return RefusedError(200, "APIXO's answer holds no balance.", cause)
     return amount
 
 
-def _money(value: Any) -> Decimal | None:
-    """A finite amount, exact to the printed digits; what no account can hold is none."""
+def _read_amount(value: Any) -> Decimal | None:
+    """Read a finite amount, exact to the printed digits; what no account can hold is none."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    text = plain(value)
+    text = make_printable(value)
     try:
         amount = Decimal(text)
     except InvalidOperation:
@@ -210,8 +210,8 @@ def _money(value: Any) -> Decimal | None:
     return amount if amount.is_finite() and sane else None
 
 
-def retry_after_seconds(header: str | None, now: float) -> float | None:
-    """``Retry-After`` in seconds from ``now``; it holds seconds or an HTTP date (RFC 9110).
+def read_retry_after(header: str | None, now: float) -> float | None:
+    """Return ``Retry-After`` in seconds from ``now``; it holds seconds or an HTTP date (RFC 9110).
 
     :param header: the header's text.
     :param now: epoch seconds.
@@ -226,7 +226,7 @@ def retry_after_seconds(header: str | None, now: float) -> float | None:
 
 
 def describe_body(body: bytes) -> str:
-    """A foreign body in a few words."""
+    """Return a foreign body in a few words."""
     if not body:
         return "an empty body"
     start = body[:60].decode("utf-8", "replace").split("\n", 1)[0].strip()

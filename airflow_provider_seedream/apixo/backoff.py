@@ -11,10 +11,15 @@ MAX_BACKOFF = 60.0
 """Longest pause in seconds that is chosen by us; the API's own ``Retry-After`` may ask for more."""
 
 MIN_PAUSE = 0.1
-"""Shortest pause in seconds after a look that failed."""
+"""Shortest pause in seconds after a poll that failed."""
 
 
-def backoff(attempt: int, uniform: Uniform, *, base: float = 1.0, floor: float = 0.0) -> float:
-    """Seconds to wait after failed attempt number ``attempt`` (from 1): exponential, with full jitter."""
+def compute_backoff(attempt: int, uniform: Uniform, *, base: float = 1.0, floor: float = 0.0) -> float:
+    """Return the seconds to wait after a failed attempt: exponential, with full jitter.
+
+    :param attempt: number of the attempt, from 1.
+    :param base: most seconds after the first; doubled for each further one.
+    :param floor: least seconds.
+    """
     ceiling = min(MAX_BACKOFF, base * 2 ** min(attempt, 16))
     return uniform(min(floor, ceiling), ceiling)

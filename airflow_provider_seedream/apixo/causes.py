@@ -1,4 +1,4 @@
-"""Tells what an HTTP code or a failCode means: two tables, and beside each the rule for other codes."""
+"""Finds what an HTTP code or a failCode means: two tables, and beside each the rule for other codes."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ HTTP_CAUSES: Mapping[int, Cause] = {
 gateways (RFC 9110, RFC 8470)."""
 
 
-def http_cause(code: int) -> Cause:
-    """Meaning of an HTTP status or body code.
+def find_http_cause(code: int) -> Cause:
+    """Return the meaning of an HTTP status or body code.
 
     Rule for codes outside the table: 4xx is a mistake in the request (a retry cannot help), everything
     else is unknown and may be retried.
@@ -87,8 +87,8 @@ _BAD_PARAMETERS = Cause(
 )
 
 
-def normalized(fail_code: str) -> str:
-    """Spelling that all pages share: ``Upload error``, ``UploadError`` and ``UPLOAD_ERROR`` are one code."""
+def normalize_code(fail_code: str) -> str:
+    """Return the spelling that all pages share: ``Upload error`` and ``UPLOAD_ERROR`` are one code."""
     return re.sub(r"[^a-z0-9]", "", fail_code.lower())
 
 
@@ -133,7 +133,7 @@ _FAIL_CAUSES: Mapping[str, Cause] = {
     "INSUFFICIENT_CREDITS": INSUFFICIENT_BALANCE,
 }
 
-FAIL_CAUSES: Mapping[str, Cause] = {normalized(code): cause for code, cause in _FAIL_CAUSES.items()}
+FAIL_CAUSES: Mapping[str, Cause] = {normalize_code(code): cause for code, cause in _FAIL_CAUSES.items()}
 """Every failCode that a page of the vendor names, under its normalized spelling."""
 
 _FAIL_RULES: Sequence[tuple[str, Cause]] = (
@@ -148,15 +148,15 @@ _FAIL_RULES: Sequence[tuple[str, Cause]] = (
 )
 
 
-def fail_cause(fail_code: str | None) -> Cause:
-    """Meaning of a failCode.
+def find_fail_cause(fail_code: str | None) -> Cause:
+    """Return the meaning of a failCode.
 
     First the exact table, spelling aside. Then, in this order, a word inside the code decides: content
     words (``sensitive``, ``nsfw``, ...), money words (``credit``, ``balance``, ...), throttling words,
     words of passing faults (``timeout``, ``unavailable``, ``internal``, ...), words of bad input
     (``invalid``, ``unsupported``, ...). What is left is unknown and may be retried.
     """
-    code = normalized(fail_code or "")
+    code = normalize_code(fail_code or "")
     if code in FAIL_CAUSES:
         return FAIL_CAUSES[code]
     for pattern, cause in _FAIL_RULES:

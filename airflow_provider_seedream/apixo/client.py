@@ -1,4 +1,4 @@
-"""The only I/O of the API: two thin drivers, sync and async, that perform the steps of ``exchange``."""
+"""Does the only I/O of the API: two thin drivers, sync and async, perform the steps of ``exchange``."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ class ApixoClient:
         # Each request has a connection of its own, which its deadline can cut; and none is sent on one that
         # the server is about to close, which for a submission would look like a lost answer.
         self._http = httpx.Client(
-            **_client_options(account), limits=httpx.Limits(max_keepalive_connections=0)
+            **_make_client_options(account), limits=httpx.Limits(max_keepalive_connections=0)
         )
 
-    def run(self, steps: Exchange[T]) -> T:
+    def run(self, exchange: Exchange[T]) -> T:
         """Perform every step of an exchange and return its result."""
         answer: Reply | NoAnswer | None = None
         try:
             while True:
-                step = steps.send(answer)
+                step = exchange.send(answer)
                 answer = self._wait(step) if isinstance(step, Sleep) else self._send(step)
         except StopIteration as finished:
             return finished.value  # type: ignore[no-any-return]
@@ -67,16 +67,16 @@ class ApixoClient:
         deadline = _Deadline(self._account.request_timeout)
 
         def trace(event: str, info: Mapping[str, Any]) -> None:
-            progress.note(event, info)
-            deadline.note(event, info)
+            progress.observe(event, info)
+            deadline.observe(event, info)
 
         try:
-            with deadline, self._http.stream(**_request_options(self._account, step, trace)) as response:
+            with deadline, self._http.stream(**_make_request_options(self._account, step, trace)) as response:
                 for chunk in response.iter_raw():
                     body.add(chunk)
-                return body.reply(response, self._account)
+                return body.make_reply(response, self._account)
         except _NO_ANSWER as error:
-            return _fault(error, progress, self._account)
+            return _make_no_answer(error, progress, self._account)
 
     def close(self) -> None:
         """Close all connections."""
@@ -100,14 +100,14 @@ class AsyncApixoClient:
 
     def __init__(self, account: Account, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._account = account
-        self._http = httpx.AsyncClient(**_client_options(account), transport=transport)
+        self._http = httpx.AsyncClient(**_make_client_options(account), transport=transport)
 
-    async def run(self, steps: Exchange[T]) -> T:
+    async def run(self, exchange: Exchange[T]) -> T:
         """Perform every step of an exchange and return its result."""
         answer: Reply | NoAnswer | None = None
         try:
             while True:
-                step = steps.send(answer)
+                step = exchange.send(answer)
                 answer = await (self._wait(step) if isinstance(step, Sleep) else self._send(step))
         except StopIteration as finished:
             return finished.value  # type: ignore[no-any-return]
@@ -120,18 +120,18 @@ class AsyncApixoClient:
         body, progress = _Body(), _Progress()
 
         async def trace(event: str, info: Mapping[str, Any]) -> None:
-            progress.note(event, info)
+            progress.observe(event, info)
 
         try:
             async with (
                 asyncio.timeout(self._account.request_timeout),
-                self._http.stream(**_request_options(self._account, step, trace)) as response,
+                self._http.stream(**_make_request_options(self._account, step, trace)) as response,
             ):
                 async for chunk in response.aiter_raw():
                     body.add(chunk)
-                return body.reply(response, self._account)
+                return body.make_reply(response, self._account)
         except _NO_ANSWER as error:
-            return _fault(error, progress, self._account)
+            return _make_no_answer(error, progress, self._account)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -149,9 +149,8 @@ class AsyncApixoClient:
 # --- one builder and one reader for both -------------------------------------------------------------
 
 
-def _client_options(account: Account) -> dict[str, Any]:
+def _make_client_options(account: Account) -> dict[str, Any]:
     """Redirects are never followed, so the key cannot travel to another host."""
-    total = account.request_timeout
     return {
         "headers": {
             "Authorization": f"Bearer {account.api_key}",
@@ -160,14 +159,15 @@ def _client_options(account: Account) -> dict[str, Any]:
             "Accept-Encoding": "identity",
             "User-Agent": USER_AGENT,
         },
-        "timeout": httpx.Timeout(min(READ_TIMEOUT, total), connect=min(CONNECT_TIMEOUT, total)),
+        # A request ends as a whole at its deadline, which a connect does not know yet.
+        "timeout": httpx.Timeout(READ_TIMEOUT, connect=min(CONNECT_TIMEOUT, account.request_timeout)),
         "follow_redirects": False,
         # A proxy of the environment cannot reach the sandbox on this machine.
         "trust_env": not account.is_local,
     }
 
 
-def _request_options(account: Account, step: Send, trace: Callable[..., Any]) -> dict[str, Any]:
+def _make_request_options(account: Account, step: Send, trace: Callable[..., Any]) -> dict[str, Any]:
     """``trace`` is told of each step of the request; see httpcore's extension of that name."""
     return {
         "method": step.method,
@@ -178,14 +178,14 @@ def _request_options(account: Account, step: Send, trace: Callable[..., Any]) ->
 
 
 class _Progress:
-    """Whether anything of a request can have been sent yet.
+    """Follows whether anything of a request can have been sent yet.
 
     A transport that traces nothing leaves that to the kind of error.
     """
 
     connecting = False
 
-    def note(self, event: str, info: Mapping[str, Any]) -> None:
+    def observe(self, event: str, info: Mapping[str, Any]) -> None:
         step = event.partition(".")[2]
         if step == "connect_tcp.started":
             self.connecting = True
@@ -206,7 +206,7 @@ class _Deadline:
         self._connection: socket.socket | None = None
         self._passed = False
 
-    def note(self, event: str, info: Mapping[str, Any]) -> None:
+    def observe(self, event: str, info: Mapping[str, Any]) -> None:
         if event.endswith("connect_tcp.complete"):
             # The original is taken over by TLS; a duplicate reaches the connection from beginning to end.
             self._connection = info["return_value"].get_extra_info("socket").dup()
@@ -247,14 +247,14 @@ class _Body:
         self._bytes += chunk
         _check_size(self._bytes)
 
-    def reply(self, response: httpx.Response, account: Account) -> Reply:
+    def make_reply(self, response: httpx.Response, account: Account) -> Reply:
         headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
-        body = _unpacked(bytes(self._bytes), headers.get("content-encoding", ""))
-        return Reply(response.status_code, headers, _without_key(body, account.api_key))
+        body = _unpack(bytes(self._bytes), headers.get("content-encoding", ""))
+        return Reply(response.status_code, headers, _hide_key(body, account.api_key))
 
 
-def _without_key(body: bytes, key: str) -> bytes:
-    """The body of a server that echoes the key, which must not get into errors, events and logs."""
+def _hide_key(body: bytes, key: str) -> bytes:
+    """Hide the key in the body of a server that echoes it: it must not get into errors, events and logs."""
     for form in (key, json.dumps(key)[1:-1], key.replace("/", "\\/")):
         secret = form if len(key) >= SHORTEST_SECRET else f"Bearer {form}"
         body = body.replace(secret.encode(), b"***")
@@ -266,8 +266,8 @@ def _check_size(body: bytes | bytearray) -> None:
         raise _AnswerLimitError(f"the answer is larger than {MAX_BODY_BYTES} bytes")
 
 
-def _unpacked(body: bytes, coding: str) -> bytes:
-    """The body of a server that compresses though it was not asked to: what was paid for may be in it."""
+def _unpack(body: bytes, coding: str) -> bytes:
+    """Unpack the body of a server that compresses unasked: what was paid for may be in it."""
     if coding.strip().lower() not in ("gzip", "deflate"):
         return body
     try:
@@ -289,7 +289,6 @@ _NEVER_DELIVERED = (
     httpx.InvalidURL,
 )
 
-
 _PLAIN_WORDS: Sequence[tuple[type[Exception], str]] = (
     (httpx.ConnectTimeout, "the host does not answer"),
     (socket.gaierror, "the host's name cannot be looked up"),
@@ -300,22 +299,22 @@ _PLAIN_WORDS: Sequence[tuple[type[Exception], str]] = (
 """What lies under a failed connect, for a person; the first that fits."""
 
 
-def _fault(error: Exception, progress: _Progress, account: Account) -> NoAnswer:
-    """Name lookup, connect and TLS failures happen before a byte of the request is sent."""
+def _make_no_answer(error: Exception, progress: _Progress, account: Account) -> NoAnswer:
+    """Describe a request that failed; nothing of it is sent before name lookup, connect and TLS are done."""
     words = str(error)
     if isinstance(error, TimeoutError):
         words = f"it did not end within {account.request_timeout:g} s"
     kind = type(error).__name__.lstrip("_")
     technical = f"{kind}: {words}" if words else kind
-    plain = _plain_words(error)
+    reason = _explain_failed_connect(error)
     return NoAnswer(
         delivered=not (progress.connecting or isinstance(error, _NEVER_DELIVERED)),
-        detail=f"{plain} ({technical})" if plain else technical,
+        detail=f"{reason} ({technical})" if reason else technical,
     )
 
 
-def _plain_words(error: Exception) -> str | None:
-    """Why no connection came about, where that is the error."""
+def _explain_failed_connect(error: Exception) -> str | None:
+    """Return why no connection came about, where that is the error."""
     if not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return None
     causes: list[BaseException] = []

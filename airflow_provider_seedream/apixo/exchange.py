@@ -1,4 +1,4 @@
-"""One exchange with the API as a generator of steps: what is sent, how an answer is read, what is repeated.
+"""Decides each exchange with the API, a generator of steps: what is sent, how it is read, what is repeated.
 
 Nothing here does I/O. A driver (sync or async, see ``client``) performs each :class:`Send` and
 :class:`Sleep` and sends the outcome back in, so both share every decision.
@@ -14,14 +14,9 @@ from decimal import Decimal
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from airflow_provider_seedream.apixo.answers import (
-    NoAnswer,
-    Reply,
-    read_balance,
-    read_status,
-    read_submission,
-)
-from airflow_provider_seedream.apixo.backoff import MAX_BACKOFF, backoff
+from airflow_provider_seedream.apixo import answers
+from airflow_provider_seedream.apixo.answers import NoAnswer, Reply
+from airflow_provider_seedream.apixo.backoff import MAX_BACKOFF, compute_backoff
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.apixo.status import TaskStatus
 from airflow_provider_seedream.apixo.watch import Watch
@@ -87,7 +82,7 @@ BALANCE = Send("GET", "/apikeys/current-balance")
 
 
 def submit(request: GenerateRequest, *, timing: Timing, report: Report) -> Exchange[str]:
-    """Submit a generation; returns the taskId.
+    """Submit a generation and return the taskId.
 
     The POST is repeated only where it certainly bought nothing: it never reached the API, was
     throttled, or APIXO refused it in its own JSON envelope with a code that may pass.
@@ -100,23 +95,23 @@ def submit(request: GenerateRequest, *, timing: Timing, report: Report) -> Excha
     return (
         yield from _repeat(
             send,
-            lambda answer: read_submission(answer, timing.now()),
-            _submission_may_be_repeated,
+            lambda answer: answers.read_submission(answer, timing.now()),
+            _may_repeat_submission,
             timing,
             report,
         )
     )
 
 
-def submit_audited(
-    request: GenerateRequest, *, before: Decimal | None, glance: bool, timing: Timing, report: Report
+def submit_with_balances(
+    request: GenerateRequest, *, before: Decimal | None, read_balance: bool, timing: Timing, report: Report
 ) -> Exchange[str]:
-    """As :func:`submit`; where the answer is lost, the error tells the balance before and after.
+    """Submit, and tell the balance before and after in the error where the answer is lost.
 
     :param before: the balance in USD, where it was just read.
-    :param glance: whether to read it first where it was not.
+    :param read_balance: whether to read it first where it was not.
     """
-    if before is None and glance:
+    if before is None and read_balance:
         before = yield from try_balance(timing=timing)
     try:
         return (yield from submit(request, timing=timing, report=report))
@@ -126,23 +121,23 @@ def submit_audited(
 
 
 def try_balance(*, timing: Timing) -> Exchange[Decimal | None]:
-    """The balance in USD, asked for once; ``None`` where it cannot be read."""
+    """Ask once for the balance in USD; ``None`` where it cannot be read."""
     answer = yield BALANCE
-    amount = read_balance(_expect(answer), timing.now())
+    amount = answers.read_balance(_expect(answer), timing.now())
     return None if isinstance(amount, SeedreamError) else amount
 
 
-def status(task_id: str, model: str, *, timing: Timing, report: Report) -> Exchange[TaskStatus]:
+def fetch_status(task_id: str, model: str, *, timing: Timing, report: Report) -> Exchange[TaskStatus]:
     """Read a task's status, with retries.
 
     :raises PollFailedError: it could not be read.
     """
-    send = _status_request(task_id, model)
-    read = _status_reader(task_id, timing)
-    return (yield from _repeat(send, read, _poll_may_be_repeated, timing, report))
+    send = _make_status_request(task_id, model)
+    read = _make_status_reader(task_id, timing)
+    return (yield from _repeat(send, read, _may_repeat_poll, timing, report))
 
 
-def balance(*, timing: Timing, report: Report) -> Exchange[Decimal]:
+def fetch_balance(*, timing: Timing, report: Report) -> Exchange[Decimal]:
     """Read the balance of the key in USD; free of charge.
 
     :raises NotDeliveredError: the API could not be reached.
@@ -150,13 +145,17 @@ def balance(*, timing: Timing, report: Report) -> Exchange[Decimal]:
     """
     return (
         yield from _repeat(
-            BALANCE, lambda answer: read_balance(answer, timing.now()), _poll_may_be_repeated, timing, report
+            BALANCE,
+            lambda answer: answers.read_balance(answer, timing.now()),
+            _may_repeat_poll,
+            timing,
+            report,
         )
     )
 
 
 def watch(watches: Iterable[Watch], model: str, *, timing: Timing, report: Report) -> Exchange[None]:
-    """Look at tasks until every watch has an outcome. Each look is one request; the watch sets the pace."""
+    """Poll tasks until every watch has an outcome. Each poll is one request; the watch sets the pace."""
     pending = list(watches)
     while pending := [one for one in pending if one.outcome is None]:
         due = min(pending, key=lambda one: one.next_poll)
@@ -167,24 +166,26 @@ def watch(watches: Iterable[Watch], model: str, *, timing: Timing, report: Repor
 
 
 def poll(one: Watch, model: str, *, timing: Timing, report: Report) -> Exchange[None]:
-    """Look at one task once and tell its watch."""
-    answer = yield _status_request(one.task_id, model)
-    verdict = _status_reader(one.task_id, timing)(_expect(answer))
-    if isinstance(verdict, SeedreamError):
-        one.missed(verdict, now=timing.now(), uniform=timing.uniform)
-        report(f"Look {one.polls} at task {one.task_id} failed: {verdict}")
+    """Poll one task once and tell its watch."""
+    answer = yield _make_status_request(one.task_id, model)
+    status = _make_status_reader(one.task_id, timing)(_expect(answer))
+    if isinstance(status, SeedreamError):
+        one.add_failure(status, now=timing.now(), uniform=timing.uniform)
+        report(f"Poll {one.polls} of task {one.task_id} failed: {status}")
         return
-    one.saw(verdict, now=timing.now(), uniform=timing.uniform)
+    one.add_status(status, now=timing.now(), uniform=timing.uniform)
     if one.changed:
-        report(f"Task {one.task_id}: state {verdict.state}.")
+        report(f"Task {one.task_id}: state {status.state}.")
 
 
-def _status_request(task_id: str, model: str) -> Send:
+def _make_status_request(task_id: str, model: str) -> Send:
     return Send("GET", f"/statusTask/{quote(model, safe='')}?taskId={quote(task_id, safe='')}")
 
 
-def _status_reader(task_id: str, timing: Timing) -> Callable[[Reply | NoAnswer], TaskStatus | SeedreamError]:
-    return lambda answer: read_status(answer, task_id, timing.now())
+def _make_status_reader(
+    task_id: str, timing: Timing
+) -> Callable[[Reply | NoAnswer], TaskStatus | SeedreamError]:
+    return lambda answer: answers.read_status(answer, task_id, timing.now())
 
 
 # --- repeating ---------------------------------------------------------------------------------------
@@ -193,18 +194,18 @@ def _status_reader(task_id: str, timing: Timing) -> Callable[[Reply | NoAnswer],
 def _repeat(
     send: Send,
     read: Callable[[Reply | NoAnswer], T | SeedreamError],
-    may_be_repeated: Callable[[SeedreamError], bool],
+    may_repeat: Callable[[SeedreamError], bool],
     timing: Timing,
     report: Report,
 ) -> Exchange[T]:
     for attempt in range(1, MAX_ATTEMPTS + 1):
-        verdict = read(_expect((yield send)))
-        if not isinstance(verdict, SeedreamError):
-            return verdict
-        pause = _pause(verdict, attempt, timing)
-        if attempt == MAX_ATTEMPTS or pause is None or not may_be_repeated(verdict):
-            raise verdict
-        report(f"Attempt {attempt} of {MAX_ATTEMPTS} failed, next in {pause:.1f} s: {verdict}")
+        outcome = read(_expect((yield send)))
+        if not isinstance(outcome, SeedreamError):
+            return outcome
+        pause = _choose_pause(outcome, attempt, timing)
+        if attempt == MAX_ATTEMPTS or pause is None or not may_repeat(outcome):
+            raise outcome
+        report(f"Attempt {attempt} of {MAX_ATTEMPTS} failed, next in {pause:.1f} s: {outcome}")
         yield Sleep(pause)
     raise AssertionError("unreachable")
 
@@ -215,22 +216,18 @@ def _expect(answer: Reply | NoAnswer | None) -> Reply | NoAnswer:
     return answer
 
 
-def _pause(error: SeedreamError, attempt: int, timing: Timing) -> float | None:
-    """Seconds until the next attempt; ``None`` when the API asks for more than a worker should wait."""
-    asked: float | None = getattr(error, "retry_after", None)
-    if asked is None:
-        return backoff(attempt, timing.uniform)
-    return asked + timing.uniform(0, 1) if asked <= MAX_BACKOFF else None
+def _choose_pause(error: SeedreamError, attempt: int, timing: Timing) -> float | None:
+    """Return the seconds until the next attempt; ``None`` if the API asks for more than a worker may wait."""
+    if error.retry_after is None:
+        return compute_backoff(attempt, timing.uniform)
+    return error.retry_after + timing.uniform(0, 1) if error.retry_after <= MAX_BACKOFF else None
 
 
-def _submission_may_be_repeated(error: SeedreamError) -> bool:
+def _may_repeat_submission(error: SeedreamError) -> bool:
     if isinstance(error, RefusedError):
         return error.code in REPEATABLE_REFUSALS
     return isinstance(error, NotDeliveredError)
 
 
-def _poll_may_be_repeated(error: SeedreamError) -> bool:
+def _may_repeat_poll(error: SeedreamError) -> bool:
     return error.retryable and not isinstance(error, UnreadableAnswerError)
-
-
-# --- reading -----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What each model allows, draws and costs: one table entry per model.
+"""Holds what each model allows, draws and costs: one table entry per model.
 
 Source of every number: the vendor's Seedream 4.5 page. A sibling model is a new entry here.
 """
@@ -29,11 +29,11 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """When to look for a result; all values in seconds.
+    """The times of the polls for a result; all values in seconds.
 
-    :param first_poll: delay of the first look, counted from the task's creation.
-    :param interval_low: shortest recommended time between two looks.
-    :param interval_high: longest recommended time between two looks.
+    :param first_poll: delay of the first poll, counted from the task's creation.
+    :param interval_low: shortest recommended time between two polls.
+    :param interval_high: longest recommended time between two polls.
     """
 
     first_poll: float

@@ -1,4 +1,4 @@
-"""What is sent: a validated request, its body, its fingerprint and the most that it can cost."""
+"""Makes what is sent: a validated request, its body, its fingerprint and the most that it can cost."""
 
 from __future__ import annotations
 
@@ -8,15 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
-from urllib.parse import urlsplit
 
 from airflow_provider_seedream.apixo.account import SHORTEST_SECRET
-from airflow_provider_seedream.apixo.hosts import is_loopback
-from airflow_provider_seedream.apixo.model import (
-    DEFAULT_MODEL,
-    MODELS,
-    Size,
-)
+from airflow_provider_seedream.apixo.hosts import leads_to_loopback
+from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, MODELS, Size
 from airflow_provider_seedream.apixo.rules import (
     ASYNC,
     IMAGE_TO_IMAGE,
@@ -24,7 +19,7 @@ from airflow_provider_seedream.apixo.rules import (
     TEXT_TO_IMAGE,
     UPLOAD_REMEDY,
     find_problems,
-    shown,
+    show_value,
 )
 from airflow_provider_seedream.errors import InvalidRequestError, Problem
 
@@ -111,28 +106,25 @@ class GenerateRequest:
             return None
         return MODELS[self.model].resolutions[self.resolution].sizes[self.aspect_ratio]
 
-    def max_cost(self, price_per_image: Decimal) -> Decimal:
-        """The pre-charge in USD: every requested image at the given unit price."""
+    def compute_max_cost(self, price_per_image: Decimal) -> Decimal:
+        """Return the pre-charge in USD: every requested image at the given unit price."""
         return self.max_images * price_per_image
 
 
-# --- rules: each yields a problem per broken rule ----------------------------------------------------
-
-
-def check_reachable(request: GenerateRequest, base_url: str) -> None:
+def check_reachable(request: GenerateRequest, *, api_is_local: bool) -> None:
     """Refuse loopback URLs unless the API itself runs on this machine (the sandbox).
 
     :raises InvalidRequestError: the real API could never fetch such a URL.
     """
-    if is_loopback(urlsplit(base_url).hostname):
+    if api_is_local:
         return
     urls = {f"image_urls[{position}]": url for position, url in enumerate(request.image_urls)}
     if request.callback_url:
         urls["callback_url"] = request.callback_url
-    local = {field: url for field, url in urls.items() if is_loopback(urlsplit(url).hostname)}
+    local = {field: url for field, url in urls.items() if leads_to_loopback(url)}
     if local:
         rule = "is an address of this machine, which the API cannot reach"
-        problems = [Problem(field, shown(url), rule, UPLOAD_REMEDY) for field, url in local.items()]
+        problems = [Problem(field, show_value(url), rule, UPLOAD_REMEDY) for field, url in local.items()]
         raise InvalidRequestError(problems)
 
 
@@ -144,6 +136,3 @@ def check_holds_no_key(request: GenerateRequest, api_key: str) -> None:
     if len(api_key) >= SHORTEST_SECRET and api_key in json.dumps(request.input, ensure_ascii=False):
         remedy = "Remove the template that reads the connection, and replace the key if others saw it."
         raise InvalidRequestError([Problem("prompt", "(hidden)", "the request holds the API key", remedy)])
-
-
-# --- rendered templates ------------------------------------------------------------------------------

@@ -6,9 +6,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any
-from urllib.parse import urlsplit
 
-from airflow_provider_seedream.apixo.hosts import is_loopback, is_public
+from airflow_provider_seedream.apixo.hosts import has_white_space, is_loopback, is_public, is_web, read_url
 from airflow_provider_seedream.apixo.model import (
     MODELS,
     MODES,
@@ -17,7 +16,7 @@ from airflow_provider_seedream.apixo.model import (
     SEEDREAM_4_5,
     Model,
 )
-from airflow_provider_seedream.apixo.text import without_secrets
+from airflow_provider_seedream.apixo.text import hide_secrets
 from airflow_provider_seedream.errors import Problem
 
 TEXT_TO_IMAGE, IMAGE_TO_IMAGE = MODES
@@ -37,7 +36,7 @@ def find_problems(fields: Mapping[str, Any], unknown: frozenset[str] = frozenset
     :param unknown: fields whose value is not known yet (unrendered templates); rules that need them are
         left for later.
     """
-    model = _model_for_rules(fields["model"])
+    model = _find_model(fields["model"])
     for name, check in _FIELD_RULES.items():
         if name in fields and name not in unknown:
             yield from check(fields[name], model)
@@ -47,21 +46,21 @@ def find_problems(fields: Mapping[str, Any], unknown: frozenset[str] = frozenset
         yield from _check_delivery(fields.get("request_type", ASYNC), fields.get("callback_url"))
 
 
-def _model_for_rules(model_id: Any) -> Model:
-    """An unknown model is a problem of its own; the other fields then follow the default model's rules."""
+def _find_model(model_id: Any) -> Model:
+    """Return the model whose rules hold: the default one for an unknown model, a problem of its own."""
     return MODELS.get(model_id, SEEDREAM_4_5) if isinstance(model_id, str) else SEEDREAM_4_5
 
 
 def _check_prompt(value: Any, model: Model) -> Iterator[Problem]:
     rule = f"must be text of {model.prompt_length} characters"
     if not isinstance(value, str):
-        yield Problem("prompt", shown(value), rule, "Pass a string.")
+        yield Problem("prompt", show_value(value), rule, "Pass a string.")
     elif not value.strip():
-        yield Problem("prompt", shown(value), f"is empty; it {rule}", "Say what to draw.")
+        yield Problem("prompt", show_value(value), f"is empty; it {rule}", "Say what to draw.")
     elif len(value) not in model.prompt_length:
         yield Problem("prompt", f"{len(value)} characters", rule, "Shorten the prompt.")
     elif not _is_encodable(value):
-        yield Problem("prompt", shown(value), "holds characters that UTF-8 cannot carry", "Remove them.")
+        yield Problem("prompt", show_value(value), "holds characters that UTF-8 cannot carry", "Remove them.")
 
 
 def _is_encodable(text: str) -> bool:
@@ -79,14 +78,17 @@ def _check_max_images(value: Any, model: Model) -> Iterator[Problem]:
             if is_digits(value)
             else "Choose a number in that range."
         )
-        yield Problem("max_images", shown(value), f"must be a whole number {model.images_per_task}", remedy)
+        yield Problem(
+            "max_images", show_value(value), f"must be a whole number {model.images_per_task}", remedy
+        )
 
 
 def is_digits(value: Any) -> bool:
+    """True if a value is the text of a whole number."""
     return isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d{1,9}\s*", value) is not None
 
 
-def _one_of(field: str, choices: Callable[[Model], Sequence[str]], optional: bool = False) -> _Rule:
+def _make_choice_rule(field: str, choices: Callable[[Model], Sequence[str]], optional: bool = False) -> _Rule:
     def check(value: Any, model: Model) -> Iterator[Problem]:
         allowed = choices(model)
         if value is None and optional:
@@ -94,7 +96,7 @@ def _one_of(field: str, choices: Callable[[Model], Sequence[str]], optional: boo
         if not isinstance(value, str) or value not in allowed:
             omit = f", or leave {field} out" if optional else ""
             remedy = f"Choose one of {', '.join(allowed)}{omit}."
-            yield Problem(field, shown(value), "is not a value that the API knows", remedy)
+            yield Problem(field, show_value(value), "is not a value that the API knows", remedy)
 
     return check
 
@@ -104,10 +106,10 @@ def _check_image_urls(value: Any, model: Model) -> Iterator[Problem]:
         return
     if isinstance(value, str):
         remedy = "Put it into a list: image_urls=[...]."
-        yield Problem("image_urls", shown(value), "must be a list of URLs, not a bare string", remedy)
+        yield Problem("image_urls", show_value(value), "must be a list of URLs, not a bare string", remedy)
         return
     if not isinstance(value, Sequence):
-        yield Problem("image_urls", shown(value), "must be a list of URLs", "Pass a list of https URLs.")
+        yield Problem("image_urls", show_value(value), "must be a list of URLs", "Pass a list of https URLs.")
         return
     if len(value) > model.reference_images.high:
         rule = f"at most {model.reference_images.high} reference images are allowed"
@@ -121,43 +123,33 @@ UPLOAD_REMEDY = (
 )
 
 
-def _check_public_url(field: str, url: Any) -> Iterator[Problem]:
-    """A public https URL; http is left to loopback, where the sandbox lives."""
-    if isinstance(url, PathLike):
-        yield Problem(field, shown(url), "is a local path; the API fetches public URLs only", UPLOAD_REMEDY)
-        return
-    if not isinstance(url, str) or not url.strip():
-        yield Problem(
-            field, shown(url), "must be a public https URL, and is empty or no string", "Pass a URL."
-        )
-        return
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:
-        yield Problem(field, shown(url), "is not a readable URL", "Correct the URL.")
-        return
-    if re.search(r"[\s\x00-\x1f]", url):
-        yield Problem(field, shown(url), "holds white space", "Escape or remove it.")
-    elif "://" not in url:
-        yield Problem(
-            field, shown(url), "is a local path or no URL; the API fetches public URLs only", UPLOAD_REMEDY
-        )
-    elif parts.scheme not in ("http", "https") or not host:
-        yield Problem(
-            field, shown(url), f"has the scheme {parts.scheme}://; the API fetches https only", UPLOAD_REMEDY
-        )
-    elif is_loopback(host):
-        return
-    elif parts.scheme == "http":
-        yield Problem(
-            field,
-            shown(url),
-            "is not https",
-            f"Serve it over https. {UPLOAD_REMEDY}",
-        )
-    elif not is_public(host):
-        yield Problem(field, shown(url), "is a private address that the API cannot reach", UPLOAD_REMEDY)
+def _check_public_url(field: str, value: Any) -> Iterator[Problem]:
+    if broken := _find_broken_rule(value):
+        yield Problem(field, show_value(value), *broken)
+
+
+def _find_broken_rule(value: Any) -> tuple[str, str] | None:
+    """Return the rule of public URLs that a value breaks, and the remedy; http is left to the sandbox."""
+    if isinstance(value, PathLike):
+        return "is a local path; the API fetches public URLs only", UPLOAD_REMEDY
+    if not isinstance(value, str) or not value.strip():
+        return "must be a public https URL, and is empty or no string", "Pass a URL."
+    url = read_url(value)
+    if url is None:
+        return "is not a readable URL", "Correct the URL."
+    if has_white_space(value):
+        return "holds white space", "Escape or remove it."
+    if "://" not in value:
+        return "is a local path or no URL; the API fetches public URLs only", UPLOAD_REMEDY
+    if not is_web(url):
+        return f"has the scheme {url.scheme}://; the API fetches https only", UPLOAD_REMEDY
+    if is_loopback(url.hostname):
+        return None
+    if url.scheme == "http":
+        return "is not https", "Pass an https URL (of an image, a presigned S3 or GCS URL will do)."
+    if not is_public(url.hostname):
+        return "is a private address that the API cannot reach", UPLOAD_REMEDY
+    return None
 
 
 def _check_callback_url(value: Any, model: Model) -> Iterator[Problem]:
@@ -168,10 +160,10 @@ def _check_callback_url(value: Any, model: Model) -> Iterator[Problem]:
 def _check_mode_and_references(mode: Any, image_urls: Any) -> Iterator[Problem]:
     if mode == TEXT_TO_IMAGE and image_urls:
         remedy = f"Remove image_urls, or use mode={IMAGE_TO_IMAGE!r}."
-        yield Problem("mode", shown(mode), "takes no reference images", remedy)
+        yield Problem("mode", show_value(mode), "takes no reference images", remedy)
     if mode == IMAGE_TO_IMAGE and not image_urls:
         remedy = f"Pass 1-14 URLs in image_urls, or use mode={TEXT_TO_IMAGE!r}."
-        yield Problem("image_urls", shown(image_urls), "is empty, but mode is image-to-image", remedy)
+        yield Problem("image_urls", show_value(image_urls), "is empty, but mode is image-to-image", remedy)
 
 
 def _check_delivery(request_type: Any, callback_url: Any) -> Iterator[Problem]:
@@ -181,29 +173,33 @@ def _check_delivery(request_type: Any, callback_url: Any) -> Iterator[Problem]:
         )
     if request_type == ASYNC and callback_url is not None:
         remedy = "Remove it, or use request_type='callback'."
-        yield Problem("callback_url", shown(callback_url), "is used only for request_type='callback'", remedy)
+        yield Problem(
+            "callback_url", show_value(callback_url), "is used only for request_type='callback'", remedy
+        )
 
 
 _Rule = Callable[[Any, Model], Iterator[Problem]]
 
 _FIELD_RULES: Mapping[str, _Rule] = {
-    "model": _one_of("model", lambda model: tuple(MODELS)),
-    "mode": _one_of("mode", lambda model: MODES, optional=True),
+    "model": _make_choice_rule("model", lambda model: tuple(MODELS)),
+    "mode": _make_choice_rule("mode", lambda model: MODES, optional=True),
     "prompt": _check_prompt,
     "image_urls": _check_image_urls,
     "max_images": _check_max_images,
-    "resolution": _one_of("resolution", lambda model: tuple(model.resolutions)),
-    "aspect_ratio": _one_of("aspect_ratio", lambda model: (*model.aspect_ratios, NO_RATIO), optional=True),
-    "sequential_image_generation": _one_of(
+    "resolution": _make_choice_rule("resolution", lambda model: tuple(model.resolutions)),
+    "aspect_ratio": _make_choice_rule(
+        "aspect_ratio", lambda model: (*model.aspect_ratios, NO_RATIO), optional=True
+    ),
+    "sequential_image_generation": _make_choice_rule(
         "sequential_image_generation", lambda model: model.sequential_modes
     ),
-    "provider": _one_of("provider", lambda model: PROVIDERS, optional=True),
-    "request_type": _one_of("request_type", lambda model: REQUEST_TYPES),
+    "provider": _make_choice_rule("provider", lambda model: PROVIDERS, optional=True),
+    "request_type": _make_choice_rule("request_type", lambda model: REQUEST_TYPES),
     "callback_url": _check_callback_url,
 }
 
 
-def shown(value: Any) -> str:
-    """A value for an error message: short, and without the secrets of a signed URL."""
-    text = repr(without_secrets(value) if isinstance(value, str) and "://" in value else value)
+def show_value(value: Any) -> str:
+    """Return a value for an error message: short, and without the secrets of a signed URL."""
+    text = repr(hide_secrets(value) if isinstance(value, str) and "://" in value else value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}... ({len(text)} characters)"

@@ -1,19 +1,22 @@
-"""What comes back: a task's status, read leniently, since the vendor's pages drift."""
+"""Reads what comes back: a task's status, leniently, since the vendor's pages drift."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
-from airflow_provider_seedream.apixo.text import plain
-from airflow_provider_seedream.errors import (
-    UnreadableAnswerError,
-)
+from airflow_provider_seedream.apixo.text import make_printable
+from airflow_provider_seedream.errors import UnreadableAnswerError
 
 SUCCESS = "success"
 FAILED = "failed"
+FINAL_STATES = frozenset({SUCCESS, FAILED})
+"""Every other state is in progress, known or not."""
+
+MAX_TASK_ID = 500
+"""Characters of a taskId; the ones that were seen have 13 and 32."""
 
 _WORD = 100
 _SENTENCE = 2000
@@ -21,7 +24,7 @@ _SENTENCE = 2000
 
 @dataclass(frozen=True, slots=True)
 class TaskStatus:
-    """One look at a task.
+    """A task, as one answer describes it.
 
     :param task_id: the API's taskId.
     :param state: as reported, in lower case; every state but ``success`` and ``failed`` is in progress.
@@ -42,13 +45,13 @@ class TaskStatus:
 
     @property
     def succeeded(self) -> bool:
-        """Whether at least one image was delivered."""
+        """True if at least one image was delivered."""
         return self.state == SUCCESS
 
     @property
     def finished(self) -> bool:
-        """Whether the task has reached its end, good or bad."""
-        return self.state in (SUCCESS, FAILED)
+        """True if the task has reached its end, good or bad."""
+        return self.state in FINAL_STATES
 
     @classmethod
     def from_data(cls, data: Any, task_id: str) -> TaskStatus:
@@ -64,35 +67,42 @@ class TaskStatus:
         if not state:
             raise UnreadableAnswerError("it has no 'state'", task_id)
         if (reported := data.get("taskId")) not in (None, task_id):
-            raise UnreadableAnswerError(f"it is about another task, {plain(reported, 80)!r}", task_id)
+            raise UnreadableAnswerError(
+                f"it is about another task, {make_printable(reported, 80)!r}", task_id
+            )
         return cls(
             task_id=task_id,
             state=state,
-            urls=_result_urls(data.get("resultJson"), task_id) if state == SUCCESS else (),
-            fail_code=_text(data.get("failCode"), _WORD),
-            fail_message=_text(data.get("failMsg"), _SENTENCE),
-            created_at=_epoch_seconds(data.get("createTime")),
-            completed_at=_epoch_seconds(data.get("completeTime")),
+            urls=_read_result_urls(data.get("resultJson"), task_id) if state == SUCCESS else (),
+            fail_code=_read_text(data.get("failCode"), _WORD),
+            fail_message=_read_text(data.get("failMsg"), _SENTENCE),
+            created_at=_read_epoch_seconds(data.get("createTime")),
+            completed_at=_read_epoch_seconds(data.get("completeTime")),
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values, for a trigger's event."""
+        """Return plain JSON values, for a trigger's event."""
         return {**asdict(self), "urls": list(self.urls)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TaskStatus:
-        """The reverse of :meth:`to_json`; unknown keys are ignored."""
+        """Read what :meth:`to_json` made; unknown keys are ignored."""
         known = {name: value[name] for name in cls.__slots__ if name in value}
         return cls(**{**known, "urls": tuple(known.get("urls", ()))})
 
 
+def is_task_id(value: Any) -> TypeGuard[str]:
+    """True if a value is a taskId that can be asked for, stored and printed; it is opaque apart from that."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_TASK_ID and value.isprintable()
+
+
 def read_state(value: Any) -> str:
-    """A task's state as the API reports it, in lower case; empty where there is none."""
-    return plain(value.strip().lower(), _WORD) if isinstance(value, str) else ""
+    """Return a task's state as the API reports it, in lower case; empty where there is none."""
+    return make_printable(value.strip().lower(), _WORD) if isinstance(value, str) else ""
 
 
-def _result_urls(result: Any, task_id: str) -> tuple[str, ...]:
-    """``resultJson`` is a JSON string on the vendor's page; an object was seen too."""
+def _read_result_urls(result: Any, task_id: str) -> tuple[str, ...]:
+    """Read ``resultJson``, which is a JSON string on the vendor's page; an object was seen too."""
     if isinstance(result, str):
         try:
             result = json.loads(result)
@@ -102,19 +112,21 @@ def _result_urls(result: Any, task_id: str) -> tuple[str, ...]:
             ) from None
     urls = result.get("resultUrls") if isinstance(result, Mapping) else None
     found = (
-        tuple(plain(url) for url in urls if isinstance(url, str) and url) if isinstance(urls, list) else ()
+        tuple(make_printable(url) for url in urls if isinstance(url, str) and url)
+        if isinstance(urls, list)
+        else ()
     )
     if not found:
         raise UnreadableAnswerError("state is success, but 'resultJson' holds no URLs", task_id)
     return found
 
 
-def _text(value: Any, limit: int) -> str | None:
-    return None if value is None or value == "" else plain(value, limit)
+def _read_text(value: Any, limit: int) -> str | None:
+    return None if value is None or value == "" else make_printable(value, limit)
 
 
-def _epoch_seconds(value: Any) -> float | None:
-    """Unix milliseconds, as a number or its text; anything else is treated as not reported."""
+def _read_epoch_seconds(value: Any) -> float | None:
+    """Read Unix milliseconds, a number or its text; anything else is treated as not reported."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
@@ -122,7 +134,3 @@ def _epoch_seconds(value: Any) -> float | None:
     except (ValueError, OverflowError):
         return None
     return seconds if 0 < seconds < 1e11 else None
-
-
-MAX_TASK_ID = 500
-"""Characters of a taskId; the ones that were seen have 13 and 32."""

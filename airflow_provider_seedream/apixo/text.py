@@ -1,4 +1,4 @@
-"""Text from outside, in a form that can be printed, logged and stored."""
+"""Makes text from outside fit to be printed, logged and stored."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _UNFIT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 """What JSON can carry, but a database refuses (NUL, lone surrogates) or a terminal obeys."""
 
 
-def plain(value: Any, limit: int | None = None) -> str:
-    """A decoded JSON value as text, with U+FFFD for every character that is unfit to be stored.
+def make_printable(value: Any, limit: int | None = None) -> str:
+    """Return a decoded JSON value as text, with U+FFFD for every character that is unfit to be stored.
 
     :param limit: characters that are kept; ``None`` keeps all.
     """
@@ -23,8 +23,8 @@ def plain(value: Any, limit: int | None = None) -> str:
     return _UNFIT.sub("\N{REPLACEMENT CHARACTER}", text[:limit])
 
 
-def without_secrets(url: str) -> str:
-    """A URL for logs and errors: no user info, no query (signed URLs carry their secret there)."""
+def hide_secrets(url: str) -> str:
+    """Return a URL for logs and errors: no user info, no query (signed URLs carry their secret there)."""
     try:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]

@@ -1,30 +1,29 @@
-"""When to look next and when to stop; the clock and the dice are arguments."""
+"""Decides when a task is polled next and when the polls end; the clock and the dice are arguments."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
 
-from airflow_provider_seedream.apixo.backoff import MIN_PAUSE, Uniform, backoff
+from airflow_provider_seedream.apixo.backoff import MIN_PAUSE, Uniform, compute_backoff
 from airflow_provider_seedream.apixo.model import Pace
 from airflow_provider_seedream.apixo.status import TaskStatus
 from airflow_provider_seedream.errors import Kind, SeedreamError, UnreadableAnswerError
 
 MAX_FAILED_POLLS = 10
-"""Looks that may fail in a row, throttling apart, before the watch gives up."""
+"""Polls that may fail in a row, throttling apart, before the watch gives up."""
 
 MAX_UNREADABLE_ANSWERS = 3
 """Answers in a row that may be unreadable; the API is up then, so waiting longer hardly helps."""
 
-
 MAX_SPREAD = 2.5
-"""Most seconds by which first looks are spread."""
+"""Most seconds by which first polls are spread."""
 
 _MAX_SLOWDOWN = 4
 
 
 class Outcome(Enum):
-    """How a watch ended."""
+    """The end that a watch took."""
 
     FINISHED = "finished"
     TIMEOUT = "timeout"
@@ -33,14 +32,14 @@ class Outcome(Enum):
 
 @dataclass(slots=True, kw_only=True)
 class Watch:
-    """Follows one task from look to look.
+    """Follows one task from poll to poll.
 
-    The state is fed by :meth:`saw` and :meth:`missed`; ``next_poll`` and ``outcome`` are the decisions.
+    It is fed by :meth:`add_status` and :meth:`add_failure`; ``next_poll`` and ``outcome`` are the decisions.
 
     :param task_id: the API's taskId.
     :param pace: the pace of the task's model and resolution.
-    :param deadline: epoch seconds; one last look is taken at the deadline.
-    :param next_poll: epoch seconds of the next look.
+    :param deadline: epoch seconds; one last poll is sent at the deadline.
+    :param next_poll: epoch seconds of the next poll.
     """
 
     task_id: str
@@ -66,9 +65,9 @@ class Watch:
         now: float,
         uniform: Uniform,
     ) -> Watch:
-        """A watch whose first look is counted from the task's creation, not from now.
+        """Start a watch whose first poll is counted from the task's creation, not from now.
 
-        :param created_at: epoch seconds; ``None`` where it is not known: then the first look is due now.
+        :param created_at: epoch seconds; ``None`` where it is not known: then the first poll is due now.
         """
         due = now if created_at is None else max(now, created_at + pace.first_poll)
         # Many tasks are created at once; what is overdue is not put off once more.
@@ -77,7 +76,7 @@ class Watch:
             task_id=task_id, pace=pace, deadline=deadline, next_poll=min(due + spread, max(deadline, now))
         )
 
-    def saw(self, status: TaskStatus, *, now: float, uniform: Uniform) -> None:
+    def add_status(self, status: TaskStatus, *, now: float, uniform: Uniform) -> None:
         """Take in an answer."""
         self.changed = self.status is None or self.status.state != status.state
         self.polls += 1
@@ -88,40 +87,39 @@ class Watch:
             self.outcome = Outcome.FINISHED
             return
         interval = uniform(self.pace.interval_low, self.pace.interval_high)
-        self._wait(interval * 2**self.slowdown, now)
+        self._schedule(interval * 2**self.slowdown, now)
 
-    def missed(self, error: SeedreamError, *, now: float, uniform: Uniform) -> None:
-        """Take in a look that failed."""
+    def add_failure(self, error: SeedreamError, *, now: float, uniform: Uniform) -> None:
+        """Take in a poll that failed."""
         self.changed = False
         self.polls += 1
         self.failed_polls += 1
         self.last_error = error
         if error.cause.kind is Kind.RATE_LIMIT:
             self.slowdown = min(_MAX_SLOWDOWN, self.slowdown + 1)
-        elif self.failed_polls >= _allowed_failures(error):
+        elif self.failed_polls >= _count_allowed_failures(error):
             self.outcome = Outcome.ERROR
             return
-        self._wait(self._pause_after(error, uniform), now)
+        self._schedule(self._choose_pause(error, uniform), now)
 
-    def _pause_after(self, error: SeedreamError, uniform: Uniform) -> float:
+    def _choose_pause(self, error: SeedreamError, uniform: Uniform) -> float:
         # Even where the user polls without a pause, a failure is followed by one.
         low, high = max(self.pace.interval_low, MIN_PAUSE), max(self.pace.interval_high, 2 * MIN_PAUSE)
-        asked: float | None = getattr(error, "retry_after", None)
-        if asked is not None:
-            return max(low, asked) + uniform(0, high)
-        return backoff(self.failed_polls, uniform, base=high, floor=low)
+        if error.retry_after is not None:
+            return max(low, error.retry_after) + uniform(0, high)
+        return compute_backoff(self.failed_polls, uniform, base=high, floor=low)
 
-    def _wait(self, seconds: float, now: float) -> None:
+    def _schedule(self, seconds: float, now: float) -> None:
         if now >= self.deadline:
             self.outcome = Outcome.TIMEOUT
         self.next_poll = min(now + seconds, max(self.deadline, now))
 
 
-def _allowed_failures(error: SeedreamError) -> int:
-    """How many failed looks in a row end the watch."""
+def _count_allowed_failures(error: SeedreamError) -> int:
+    """Return how many failed polls in a row end the watch."""
     if isinstance(error, UnreadableAnswerError):
         return MAX_UNREADABLE_ANSWERS
-    # A task that was just accepted may be unknown for a moment, so a 404 is looked at again.
+    # A task that was just accepted may be unknown for a moment, so a 404 is polled again.
     if error.retryable or error.cause.kind is Kind.NOT_FOUND:
         return MAX_FAILED_POLLS
     return 1

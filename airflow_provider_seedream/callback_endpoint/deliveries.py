@@ -30,8 +30,8 @@ from airflow_provider_seedream.callbacks.delivery import (
     DELIVERY_XCOM_KEY,
     Delivery,
     DeliveryRecord,
-    delivery_key,
-    waiter_key,
+    make_delivery_key,
+    make_waiter_key,
 )
 from airflow_provider_seedream.callbacks.token import CallbackToken
 from airflow_provider_seedream.purchases.journal import Journal, is_cleared
@@ -192,7 +192,7 @@ def _query_of_waiting(token: CallbackToken) -> Select[Any]:
         .where(
             Entry.dag_id == token.task.dag_id,
             Entry.run_id == token.task.run_id,
-            Entry.key == waiter_key(token.digest),
+            Entry.key == make_waiter_key(token.digest),
         )
         .order_by(TaskInstance.task_id, TaskInstance.map_index)
     )
@@ -223,7 +223,7 @@ def _standing(
     """How the task stands."""
     purchase = journal.purchase_with_callback(token.digest)
     bought = purchase.seedream_task_id if purchase else None
-    note = DeliveryRecord.from_json(_read(session, token.task, delivery_key(token.digest)))
+    note = DeliveryRecord.from_json(_read(session, token.task, make_delivery_key(token.digest)))
     if ti is None:
         return PurchaseState(seedream_task_id=bought, note=note, exists=False)
     return PurchaseState(
@@ -262,7 +262,7 @@ def _keep(session: Session, task: TaskAddress, note: DeliveryRecord) -> None:
     expires_at = datetime.fromtimestamp(note.delivered_at, tz=UTC) + DELIVERY_RECORD_LIFETIME
     value = json.dumps(note.to_json())
     open_state_backend().set(
-        make_task_scope(task), delivery_key(note.digest), value, expires_at=expires_at, session=session
+        make_task_scope(task), make_delivery_key(note.digest), value, expires_at=expires_at, session=session
     )
 
 

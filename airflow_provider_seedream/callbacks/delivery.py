@@ -1,4 +1,4 @@
-"""What a callback says, and the note of it that the task finds: hints; the truth is read from the API."""
+"""Reads what a callback says, and records it for its task: hints; the truth is read from the API."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from airflow_provider_seedream.apixo.status import FAILED, MAX_TASK_ID, SUCCESS, read_state
+from airflow_provider_seedream.apixo.status import FAILED, FINAL_STATES, is_task_id, read_state
 
 DELIVERY_XCOM_KEY = "seedream_callback"
-"""XCom key, on the task that has bought, of its newest note: what a sensor of another task can read."""
+"""XCom key, on the task that has bought, of its newest delivery record, for the sensors of other tasks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class Delivery:
 
     @property
     def is_final(self) -> bool:
-        """Whether the task is said to have ended; every state but two is in progress."""
-        return self.state in (SUCCESS, FAILED)
+        """True if the task is said to have ended."""
+        return self.state in FINAL_STATES
 
     @classmethod
     def from_body(cls, body: bytes) -> Self | None:
@@ -40,7 +40,7 @@ class Delivery:
         if not isinstance(data, dict):
             return None
         task_id = data.get("taskId")
-        if not isinstance(task_id, str) or not 0 < len(task_id) <= MAX_TASK_ID or not task_id.isprintable():
+        if not is_task_id(task_id):
             return None
         # "failed" is also said by the code alone.
         said_by_code = FAILED if envelope.get("code") == 500 else ""
@@ -66,11 +66,11 @@ class DeliveryRecord:
     resumed: tuple[tuple[str, int], ...] = ()
 
     def with_resumed(self, task_id: str, map_index: int) -> Self:
-        """After a task was resumed."""
+        """Return the record after a task was resumed."""
         return replace(self, resumed=(*self.resumed, (task_id, map_index)))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {
             "digest": self.digest,
             "seedream_task_id": self.seedream_task_id,
@@ -81,7 +81,7 @@ class DeliveryRecord:
 
     @classmethod
     def from_json(cls, value: Any) -> Self | None:
-        """The reverse of :meth:`to_json`; ``None`` for anything else, since a note may come from anywhere."""
+        """Read what :meth:`to_json` made; ``None`` for anything else, which may come from anywhere."""
         if not isinstance(value, Mapping):
             return None
         try:
@@ -105,19 +105,19 @@ def find_delivery(recorded: Iterable[Any], digest: str) -> DeliveryRecord | None
     return next((one for one in records if one and one.digest == digest), None)
 
 
-def delivery_key(digest: str) -> str:
-    """Name the :class:`DeliveryRecord` in the task state store of the task that has bought."""
+def make_delivery_key(digest: str) -> str:
+    """Return the name of the :class:`DeliveryRecord` in the task state store of the task that has bought."""
     return f"seedream_callback_{digest}"
 
 
-def waiter_key(digest: str) -> str:
-    """Name, in a sensor's own task state store, that it waits for another task's purchase."""
+def make_waiter_key(digest: str) -> str:
+    """Return the name, in a sensor's own task state store, of its wait for another task's purchase."""
     return f"seedream_waits_for_{digest}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResumeEvent:
-    """What the api-server tells a task that it resumes, in place of a trigger's event.
+    """The event for a task that the api-server resumes, in place of a trigger's.
 
     :param delivered_at: epoch seconds at which the callback arrived.
     :param deadline: epoch seconds at which the wait that was ended would have ended; ``None`` if not known.
@@ -129,7 +129,7 @@ class ResumeEvent:
     seedream_task_ids: tuple[str, ...] = ()
 
     def to_event(self) -> dict[str, Any]:
-        """The payload of the event."""
+        """Return the payload of the event."""
         return {
             "callback": {
                 "delivered_at": self.delivered_at,
@@ -140,7 +140,7 @@ class ResumeEvent:
 
     @classmethod
     def from_event(cls, event: Any) -> Self | None:
-        """The reverse of :meth:`to_event`; ``None`` for a trigger's own event."""
+        """Read what :meth:`to_event` made; ``None`` for a trigger's own event."""
         fields = event.get("callback") if isinstance(event, Mapping) else None
         if not isinstance(fields, Mapping):
             return None

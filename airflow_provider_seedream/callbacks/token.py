@@ -1,4 +1,4 @@
-"""The last part of a callback address: which Airflow task has bought, and proof of having been told so."""
+"""Makes the last part of a callback address: which Airflow task has bought, and proof of having been told."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class CallbackToken:
 
     @classmethod
     def for_purchase(cls, task: TaskAddress) -> Self:
-        """A new one, for one submission."""
+        """Make a new one, for one submission."""
         return cls(task, secrets.token_urlsafe(_NONCE_BYTES))
 
     @property
     def digest(self) -> str:
-        """Hex SHA-256 of the nonce: what is recorded, and may be seen by anybody."""
+        """Hex SHA-256 of the nonce: it is recorded, and may be seen by anybody."""
         return hashlib.sha256(self.nonce.encode()).hexdigest()
 
     def to_text(self) -> str:
-        """The part of the address; URL-safe."""
+        """Return the part of the address; URL-safe."""
         task = self.task
         fields = [task.dag_id, task.run_id, task.task_id, task.map_index]
         named = json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
@@ -51,7 +51,7 @@ class CallbackToken:
 
     @classmethod
     def from_text(cls, text: str) -> Self | None:
-        """The reverse of :meth:`to_text`; ``None`` for anything that is no token."""
+        """Read what :meth:`to_text` made; ``None`` for anything that is no token."""
         named, _, nonce = text.partition(".")
         if len(text) > MAX_TOKEN_CHARACTERS or len(nonce) != _NONCE_CHARACTERS or not text.isascii():
             return None
@@ -59,11 +59,11 @@ class CallbackToken:
             fields = json.loads(urlsafe_b64decode(named + "=" * (-len(named) % 4)))
         except (ValueError, RecursionError):
             return None
-        task = _task_of(fields)
+        task = _read_task(fields)
         return cls(task, nonce) if task else None
 
 
-def _task_of(fields: object) -> TaskAddress | None:
+def _read_task(fields: object) -> TaskAddress | None:
     match fields:
         case [str(dag_id), str(run_id), str(task_id), int(map_index)] if (
             all(map(is_id, (dag_id, run_id, task_id)))

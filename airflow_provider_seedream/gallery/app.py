@@ -33,7 +33,7 @@ from airflow_provider_seedream.gallery.verified_images import (
 )
 from airflow_provider_seedream.gallery.view_models import Filters, GalleryView, ImageView, MessageView
 from airflow_provider_seedream.storage.index import IndexedImage, IndexEntry
-from airflow_provider_seedream.urls import MOUNT, TaskAddress, run_path
+from airflow_provider_seedream.urls import MOUNT, TaskAddress, make_run_path
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -127,7 +127,7 @@ def browse(request: Request, user: GetUserDep, filters: FiltersDep, cursor: Curs
 def dag_run(request: Request, dag_id: str, run_id: str, session: SessionDep, cursor: CursorDep) -> str:
     """The images of a DAG run."""
     found = queries.read_page(session, queries.Scope(dag_ids=frozenset([dag_id]), run_id=run_id), cursor)
-    return _gallery(request, run_path(dag_id, run_id), found, scope=TaskAddress(dag_id, run_id, ""))
+    return _gallery(request, make_run_path(dag_id, run_id), found, scope=TaskAddress(dag_id, run_id, ""))
 
 
 @dag_routes.get("/tasks/{task_id}/{map_index}")

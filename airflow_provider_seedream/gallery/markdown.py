@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from airflow_provider_seedream.urls import MOUNT, TaskAddress, base_path
+from airflow_provider_seedream.urls import MOUNT, TaskAddress, read_base_path
 
 COLUMNS = 2
 """What fits into the width that Airflow leaves, at 320 pixels a thumbnail."""
@@ -36,9 +36,9 @@ def literal(text: str) -> str:
 
 
 def _linked_thumbnail(task: TaskAddress, index: int, prompt: str) -> str:
-    root = f"{base_path()}{MOUNT}"
+    root = f"{read_base_path()}{MOUNT}"
     alt = _escaped(f"{index}: {' '.join(prompt.split())[:_ALT_CHARACTERS]}")
-    return f"[![{alt}]({root}{task.thumbnail(index)})]({root}{task.image(index)})"
+    return f"[![{alt}]({root}{task.make_thumbnail_path(index)})]({root}{task.make_image_path(index)})"
 
 
 def _escaped(text: str) -> str:

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.filters import do_filesizeformat
 
 from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, MODELS
-from airflow_provider_seedream.apixo.text import plain
+from airflow_provider_seedream.apixo.text import make_printable
 from airflow_provider_seedream.gallery.view_models import (
     GalleryView,
     ImageView,
@@ -24,7 +24,7 @@ from airflow_provider_seedream.gallery.view_models import (
     Tile,
 )
 from airflow_provider_seedream.storage.manifest import Manifest, SavedImage
-from airflow_provider_seedream.urls import TaskAddress, run_path
+from airflow_provider_seedream.urls import TaskAddress, make_run_path
 
 URL_DAYS = round(MODELS[DEFAULT_MODEL].result_lifetime / 86400)
 """How long the vendor promises to keep images that nobody has saved."""
@@ -101,7 +101,7 @@ def _summary(view: GalleryView) -> str | None:
 def _key(tile: Tile) -> str:
     """Names a tile and its content: two drawings with the same key look the same."""
     if isinstance(tile, Picture):
-        return f"{tile.task.image(tile.index)} {tile.at.isoformat()}"
+        return f"{tile.task.make_image_path(tile.index)} {tile.at.isoformat()}"
     # Not the time, which for a task that has not started is the time of the drawing.
     return f"{tile.task.path} {tile.progress.name} {tile.images} {tile.charged_usd}"
 
@@ -234,7 +234,7 @@ def _clock(at: datetime) -> str:
 def _fit(value: Any) -> Any:
     """What a template is about to write, without what no HTML document may hold."""
     is_text = isinstance(value, str) and not hasattr(value, "__html__")
-    return plain(value.replace("\r\n", "\n")) if is_text else value
+    return make_printable(value.replace("\r\n", "\n")) if is_text else value
 
 
 # --- templates ---------------------------------------------------------------------------------------
@@ -247,7 +247,7 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.globals.update(URL_DAYS=URL_DAYS, run_path=run_path)
+_TEMPLATES.globals.update(URL_DAYS=URL_DAYS, make_run_path=make_run_path)
 _TEMPLATES.tests.update(picture=lambda tile: isinstance(tile, Picture), live=_is_live)
 _TEMPLATES.filters.update(
     alt=_alt,

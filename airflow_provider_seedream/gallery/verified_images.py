@@ -22,7 +22,7 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 from pydantic_core import from_json
 
-from airflow_provider_seedream.apixo.text import plain
+from airflow_provider_seedream.apixo.text import make_printable
 from airflow_provider_seedream.errors import DestinationError
 from airflow_provider_seedream.storage.destination import blocks, file_size, read, resolve_destination
 from airflow_provider_seedream.storage.errors import StorageError
@@ -54,7 +54,7 @@ class PictureError(Exception):
     """
 
     def __init__(self, status: int, text: str) -> None:
-        super().__init__(plain(text, _MESSAGE_CHARACTERS))
+        super().__init__(make_printable(text, _MESSAGE_CHARACTERS))
         self.status = status
 
 

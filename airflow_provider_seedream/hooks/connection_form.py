@@ -1,4 +1,4 @@
-"""The connection type ``seedream``: its names and its form. Every Airflow process imports this."""
+"""Describes the connection type ``seedream``: its names and its form. Every Airflow process imports this."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ExtraField:
 
     @property
     def default(self) -> Any:
-        """What the account has when the field is empty."""
+        """The value that the account has when the field is empty."""
         return _DEFAULTS[self.name]
 
     @property
@@ -64,21 +64,21 @@ EXTRA_FIELDS = (
 )
 
 
-def conn_fields() -> dict[str, Any]:
-    """The form's extra fields, for the provider's metadata (read by Airflow 3.2 and later)."""
+def make_conn_fields() -> dict[str, Any]:
+    """Return the form's extra fields, for the provider's metadata (read by Airflow 3.2 and later)."""
     return {
-        field.name: {"label": field.label, "description": field.description, "schema": _schema(field)}
+        field.name: {"label": field.label, "description": field.description, "schema": _make_schema(field)}
         for field in EXTRA_FIELDS
     }
 
 
-def _schema(field: ExtraField) -> dict[str, Any]:
+def _make_schema(field: ExtraField) -> dict[str, Any]:
     # Text, numbers too: Airflow's number field turns 1,800 into nothing, and the mouse wheel changes it.
     return {"type": ["string", "null"]} | ({"enum": list(field.choices)} if field.choices else {})
 
 
-def form_widgets() -> dict[str, Any]:
-    """The form's extra fields as WTForms fields, for Airflow 3.1.
+def make_form_widgets() -> dict[str, Any]:
+    """Return the form's extra fields as WTForms fields, for Airflow 3.1.
 
     :raises ImportError: WTForms is not installed; Airflow 3.1 then goes without, but for its api-server,
         which brings a double of it.
@@ -96,8 +96,8 @@ def form_widgets() -> dict[str, Any]:
     }
 
 
-def form_behaviour() -> dict[str, Any]:
-    """Which standard fields the form shows, and how."""
+def make_form_behaviour() -> dict[str, Any]:
+    """Return which standard fields the form shows, and how."""
     return {
         "hidden_fields": ["login", "schema", "port"],
         "relabeling": {"password": "API key", "host": "Base URL"},

@@ -14,44 +14,44 @@ from airflow_provider_seedream.apixo.client import ApixoClient
 from airflow_provider_seedream.apixo.exchange import BALANCE, Exchange
 from airflow_provider_seedream.errors import Kind
 
-PATIENCE = 12.0
+TIMEOUT = 12.0
 """Seconds until the person gets an answer, whatever the network does."""
 
 TestResult = tuple[bool, str]
-"""Whether the connection works, and what a person should know about it."""
+"""The answer to a person: does the connection work, and what should be known about it."""
 
 
-def probe(account: Account, *, patience: float = PATIENCE) -> TestResult:
+def probe(account: Account, *, timeout: float = TIMEOUT) -> TestResult:
     """Read the balance of an account, which costs nothing.
 
-    :param patience: seconds; the lookup of a name and the attempts at each address of a host can take far
+    :param timeout: seconds; the lookup of a name and the attempts at each address of a host can take far
         longer, so they go on in a thread that nobody waits for.
     """
     answers: SimpleQueue[Reply | NoAnswer] = SimpleQueue()
-    hasty = replace(account, request_timeout=min(account.request_timeout, patience))
-    Thread(target=_ask, args=(hasty, answers), name="seedream-probe", daemon=True).start()
+    bounded = replace(account, request_timeout=min(account.request_timeout, timeout))
+    Thread(target=_ask, args=(bounded, answers), name="seedream-probe", daemon=True).start()
     try:
-        answer = answers.get(timeout=patience)
+        answer = answers.get(timeout=timeout)
     except Empty:
-        answer = NoAnswer(delivered=False, detail=f"no answer within {patience:g} s")
-    return judge(answer, account.base_url, time.time())
+        answer = NoAnswer(delivered=False, detail=f"no answer within {timeout:g} s")
+    return explain(answer, account.base_url, time.time())
 
 
 def _ask(account: Account, answers: SimpleQueue[Reply | NoAnswer]) -> None:
     try:
         with ApixoClient(account) as client:
-            answers.put(client.run(_one_request()))
+            answers.put(client.run(_ask_once()))
     except Exception as error:  # noqa: BLE001 - such as a proxy or certificate setting that makes no sense
         answers.put(NoAnswer(delivered=False, detail=f"{type(error).__name__}: {error}"))
 
 
-def _one_request() -> Exchange[Reply | NoAnswer]:
+def _ask_once() -> Exchange[Reply | NoAnswer]:
     answer = yield BALANCE
     return answer or NoAnswer(delivered=False, detail="nothing was sent")
 
 
-def judge(answer: Reply | NoAnswer, base_url: str, now: float) -> TestResult:
-    """What an answer, or none, says about a connection.
+def explain(answer: Reply | NoAnswer, base_url: str, now: float) -> TestResult:
+    """Return what an answer, or none, says about a connection.
 
     :param now: epoch seconds.
     """

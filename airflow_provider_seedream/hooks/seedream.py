@@ -1,8 +1,9 @@
-"""From an Airflow connection to the API: credentials in, answers out."""
+"""Connects an Airflow connection with the API: credentials in, answers out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -18,15 +19,16 @@ from airflow_provider_seedream.apixo.status import TaskStatus
 from airflow_provider_seedream.apixo.verdict import Verdict
 from airflow_provider_seedream.apixo.watch import Watch
 from airflow_provider_seedream.errors import ConnectionConfigError, Kind
-from airflow_provider_seedream.hooks.connection import account_from
+from airflow_provider_seedream.hooks.connection import read_account
 from airflow_provider_seedream.hooks.connection_form import (
     CONN_TYPE,
     DEFAULT_CONN_ID,
     HOOK_NAME,
-    form_behaviour,
-    form_widgets,
+    make_form_behaviour,
+    make_form_widgets,
 )
 from airflow_provider_seedream.hooks.shared_client import shared_poll_client
+from airflow_provider_seedream.times import to_seconds
 
 T = TypeVar("T")
 
@@ -45,8 +47,8 @@ class SeedreamHook(BaseHook):
     hook_name = HOOK_NAME
 
     # Airflow before 3.2 asks the hook; later versions read the provider's metadata.
-    get_connection_form_widgets = staticmethod(form_widgets)
-    get_ui_field_behaviour = staticmethod(form_behaviour)
+    get_connection_form_widgets = staticmethod(make_form_widgets)
+    get_ui_field_behaviour = staticmethod(make_form_behaviour)
 
     def __init__(self, seedream_conn_id: str = DEFAULT_CONN_ID, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -56,7 +58,7 @@ class SeedreamHook(BaseHook):
 
     @property
     def account(self) -> Account:
-        """Where the API is, who asks, and at what price.
+        """The account of the connection: where the API is, who asks, and at what price.
 
         :raises ConnectionConfigError: there is no such connection, no key, or an unusable field.
         """
@@ -64,12 +66,12 @@ class SeedreamHook(BaseHook):
             try:
                 conn = self.get_connection(self.seedream_conn_id)
             except Exception as error:
-                raise _no_connection(self.seedream_conn_id, error) from error
-            self._known_account = account_from(conn)
+                raise _make_lookup_error(self.seedream_conn_id, error) from error
+            self._known_account = read_account(conn)
         return self._known_account
 
-    async def account_async(self) -> Account:
-        """As :attr:`account`, from an event loop."""
+    async def get_account_async(self) -> Account:
+        """Return :attr:`account`, on an event loop."""
         from airflow.providers.common.compat.connection import get_async_connection
 
         if self._known_account is None:
@@ -77,9 +79,9 @@ class SeedreamHook(BaseHook):
                 conn = await get_async_connection(self.seedream_conn_id, self)
             except Exception as error:
                 # Airflow reports a database that is busy as a connection that is missing, and what waits in
-                # a triggerer is paid for: it may be looked at again.
-                raise _no_connection(self.seedream_conn_id, error, Kind.UNKNOWN) from error
-            self._known_account = account_from(conn)
+                # a triggerer is paid for: a retry may find it.
+                raise _make_lookup_error(self.seedream_conn_id, error, Kind.UNKNOWN) from error
+            self._known_account = read_account(conn)
         return self._known_account
 
     # --- the calls -----------------------------------------------------------------------------------
@@ -97,42 +99,42 @@ class SeedreamHook(BaseHook):
         :raises AmbiguousSubmitError: the answer was lost; a charge may have happened.
         """
         check_sendable(request, self.account)
-        return self._run(self._submission(request, balance, read_balance))
+        return self._run(self._make_submission(request, balance, read_balance))
 
     async def submit_async(
         self, request: GenerateRequest, *, balance: Decimal | None = None, read_balance: bool = True
     ) -> str:
-        """As :meth:`submit`, on an event loop."""
-        account = await self.account_async()
+        """Do as :meth:`submit`, on an event loop."""
+        account = await self.get_account_async()
         check_sendable(request, account)
         async with AsyncApixoClient(account) as client:
-            return await client.run(self._submission(request, balance, read_balance))
+            return await client.run(self._make_submission(request, balance, read_balance))
 
     def get_status(self, seedream_task_id: str, model: str = DEFAULT_MODEL) -> TaskStatus:
         """Read a task's status.
 
         :raises PollFailedError: it could not be read.
         """
-        return self._run(self._status(seedream_task_id, model))
+        return self._run(self._make_status_poll(seedream_task_id, model))
 
     async def get_status_async(self, seedream_task_id: str, model: str = DEFAULT_MODEL) -> TaskStatus:
-        """As :meth:`get_status`, on an event loop."""
-        return await self._poll_async(self._status(seedream_task_id, model))
+        """Do as :meth:`get_status`, on an event loop."""
+        return await self._run_async(self._make_status_poll(seedream_task_id, model))
 
     def get_balance(self) -> Decimal:
-        """The key's balance in USD; free of charge.
+        """Return the key's balance in USD; free of charge.
 
         :raises NotChargedError: it could not be read.
         """
-        return self._run(exchange.balance(timing=self._timing, report=self.log.info))
+        return self._run(exchange.fetch_balance(timing=self._timing, report=self.log.info))
 
     def try_balance(self) -> Decimal | None:
-        """The key's balance in USD, asked for once; ``None`` where it cannot be read."""
+        """Ask once for the key's balance in USD; ``None`` where it cannot be read."""
         return self._run(exchange.try_balance(timing=self._timing))
 
     async def get_balance_async(self) -> Decimal:
-        """As :meth:`get_balance`, on an event loop."""
-        return await self._poll_async(exchange.balance(timing=self._timing, report=self.log.info))
+        """Do as :meth:`get_balance`, on an event loop."""
+        return await self._run_async(exchange.fetch_balance(timing=self._timing, report=self.log.info))
 
     def wait(
         self,
@@ -141,20 +143,20 @@ class SeedreamHook(BaseHook):
         model: str = DEFAULT_MODEL,
         resolution: str = "2K",
         created_at: float | None = None,
-        timeout: float = DEFAULT_GENERATION_TIMEOUT,
+        timeout: float | timedelta = DEFAULT_GENERATION_TIMEOUT,
     ) -> TaskStatus:
         """Wait for a task at the model's pace, blocking the calling thread.
 
-        :param created_at: epoch seconds of the submission, where known: the first look waits for it.
-        :param timeout: seconds from now.
+        :param created_at: epoch seconds of the submission, where known: the first poll waits for it.
+        :param timeout: from now; seconds, or a timedelta (pendulum's, too).
         :returns: the status of a task that delivered at least one image.
         :raises TaskFailedError: the API reports a failure.
         :raises DeadlineError: the timeout passed first.
         :raises PollFailedError: the status could not be read.
         """
-        watch = self._watch_for(seedream_task_id, model, resolution, created_at, timeout)
+        watch = self._start_wait(seedream_task_id, model, resolution, created_at, timeout)
         self.watch([watch], model)
-        return Verdict.of(watch).success()
+        return Verdict.of(watch).require_success()
 
     async def wait_async(
         self,
@@ -163,15 +165,15 @@ class SeedreamHook(BaseHook):
         model: str = DEFAULT_MODEL,
         resolution: str = "2K",
         created_at: float | None = None,
-        timeout: float = DEFAULT_GENERATION_TIMEOUT,  # noqa: ASYNC109 - a deadline of the task, not of this call
+        timeout: float | timedelta = DEFAULT_GENERATION_TIMEOUT,  # noqa: ASYNC109 - a deadline of the task, not of this call
     ) -> TaskStatus:
-        """As :meth:`wait`, on an event loop."""
-        watch = self._watch_for(seedream_task_id, model, resolution, created_at, timeout)
+        """Do as :meth:`wait`, on an event loop."""
+        watch = self._start_wait(seedream_task_id, model, resolution, created_at, timeout)
         await self.watch_async([watch], model)
-        return Verdict.of(watch).success()
+        return Verdict.of(watch).require_success()
 
     def test_connection(self) -> tuple[bool, str]:
-        """Whether host and key are right, in words for a person, within seconds; costs nothing."""
+        """Tell whether host and key are right, in words for a person, within seconds; costs nothing."""
         from airflow_provider_seedream.hooks.probe import probe
 
         try:
@@ -187,7 +189,7 @@ class SeedreamHook(BaseHook):
     def start_watch(
         self, seedream_task_id: str, pace: Pace, *, created_at: float | None, deadline: float
     ) -> Watch:
-        """A watch whose first look is due now, or when the pace says for a task that was just created."""
+        """Start a watch that polls now, or when the pace says for a task that was just created."""
         return Watch.start(
             seedream_task_id,
             pace,
@@ -198,56 +200,63 @@ class SeedreamHook(BaseHook):
         )
 
     def watch(self, watches: list[Watch], model: str) -> None:
-        """Look at tasks until every watch has its outcome, blocking the calling thread."""
+        """Poll tasks until every watch has its outcome, blocking the calling thread."""
         self._run(exchange.watch(watches, model, timing=self._timing, report=self.log.info))
 
     async def watch_async(
         self, watches: list[Watch], model: str, report: Callable[[str], None] | None = None
     ) -> None:
-        """As :meth:`watch`, on an event loop."""
-        await self._poll_async(
+        """Do as :meth:`watch`, on an event loop."""
+        await self._run_async(
             exchange.watch(watches, model, timing=self._timing, report=report or self.log.info)
         )
 
     def poll(self, watch: Watch, model: str) -> None:
-        """Look once and tell the watch."""
+        """Poll once and tell the watch."""
         self._run(exchange.poll(watch, model, timing=self._timing, report=self.log.info))
 
     # --- plumbing ------------------------------------------------------------------------------------
 
-    def _submission(self, request: GenerateRequest, balance: Decimal | None, glance: bool) -> Exchange[str]:
-        return exchange.submit_audited(
-            request, before=balance, glance=glance, timing=self._timing, report=self.log.warning
+    def _make_submission(
+        self, request: GenerateRequest, balance: Decimal | None, read_balance: bool
+    ) -> Exchange[str]:
+        return exchange.submit_with_balances(
+            request, before=balance, read_balance=read_balance, timing=self._timing, report=self.log.warning
         )
 
-    def _status(self, task_id: str, model: str) -> Exchange[TaskStatus]:
-        return exchange.status(task_id, model, timing=self._timing, report=self.log.info)
+    def _make_status_poll(self, task_id: str, model: str) -> Exchange[TaskStatus]:
+        return exchange.fetch_status(task_id, model, timing=self._timing, report=self.log.info)
 
-    def _watch_for(
-        self, task_id: str, model: str, resolution: str, created_at: float | None, timeout: float
+    def _start_wait(
+        self,
+        task_id: str,
+        model: str,
+        resolution: str,
+        created_at: float | None,
+        timeout: float | timedelta,
     ) -> Watch:
         pace = MODELS[model].resolutions[resolution].pace
-        deadline = self._timing.now() + timeout
+        deadline = self._timing.now() + to_seconds(timeout)
         return self.start_watch(task_id, pace, created_at=created_at, deadline=deadline)
 
-    def _run(self, steps: Exchange[T]) -> T:
+    def _run(self, call: Exchange[T]) -> T:
         with ApixoClient(self.account) as client:
-            return client.run(steps)
+            return client.run(call)
 
-    async def _poll_async(self, steps: Exchange[T]) -> T:
-        async with shared_poll_client(await self.account_async()) as client:
-            return await client.run(steps)
+    async def _run_async(self, call: Exchange[T]) -> T:
+        async with shared_poll_client(await self.get_account_async()) as client:
+            return await client.run(call)
 
 
 def check_sendable(request: GenerateRequest, account: Account) -> None:
-    """What can be said against a request only when the account is known.
+    """Check what can be said against a request only when the account is known.
 
     :raises InvalidRequestError: it must not be sent to this account.
     """
-    check_reachable(request, account.base_url)
+    check_reachable(request, api_is_local=account.is_local)
     check_holds_no_key(request, account.api_key)
 
 
-def _no_connection(conn_id: str, error: Exception, kind: Kind = Kind.KEY) -> ConnectionConfigError:
+def _make_lookup_error(conn_id: str, error: Exception, kind: Kind = Kind.KEY) -> ConnectionConfigError:
     remedy = f"Add it: airflow connections add {conn_id} --conn-type {CONN_TYPE} --conn-password YOUR_KEY"
     return ConnectionConfigError(f"Connection '{conn_id}' cannot be read ({error}).", remedy, kind)

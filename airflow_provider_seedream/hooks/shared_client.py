@@ -1,4 +1,4 @@
-"""One HTTP client per account and event loop, shared by all triggers of a triggerer process.
+"""Keeps one HTTP client per account and event loop, shared by all triggers of a triggerer process.
 
 A client and its TLS context cost about 30 ms of CPU; one per poll stalls the event loop of a triggerer.
 """
@@ -30,13 +30,13 @@ _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Account, _Shared]] =
 
 @asynccontextmanager
 async def shared_poll_client(account: Account) -> AsyncIterator[AsyncApixoClient]:
-    """A client for requests that buy nothing, shared with all others of this account and event loop.
+    """Lend a client for requests that buy nothing, shared with all others of this account and event loop.
 
     It is closed when its last user leaves.
     """
     clients = _clients.setdefault(asyncio.get_running_loop(), {})
     if account not in clients:
-        clients[account] = _Shared(AsyncApixoClient(account, transport=_aiohttp_transport(account)))
+        clients[account] = _Shared(AsyncApixoClient(account, transport=_make_aiohttp_transport(account)))
     shared = clients[account]
     shared.users += 1
     try:
@@ -48,10 +48,10 @@ async def shared_poll_client(account: Account) -> AsyncIterator[AsyncApixoClient
             await shared.client.close()
 
 
-def _aiohttp_transport(account: Account) -> httpx.AsyncBaseTransport:
-    """aiohttp under httpx's interface: a third less CPU per poll (``benchmarks/poll_cost.py``).
+def _make_aiohttp_transport(account: Account) -> httpx.AsyncBaseTransport:
+    """Put aiohttp under httpx's interface: a third less CPU per poll (``benchmarks/poll_cost.py``).
 
-    It reports a lost answer as a failed connect (httpx-aiohttp 0.2.0), which is harmless for a look, but
+    It reports a lost answer as a failed connect (httpx-aiohttp 0.2.0), which is harmless for a poll, but
     would make a submission be repeated: submissions must not go through it.
     """
     import aiohttp

@@ -1,4 +1,4 @@
-"""The buttons on a task: one to the gallery, one to the first image that it made."""
+"""Makes the buttons on a task: one to the gallery, one to the first image that it made."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from airflow.providers.common.compat.sdk import BaseOperatorLink, conf
 
-from airflow_provider_seedream.urls import TaskAddress, base_path
+from airflow_provider_seedream.urls import TaskAddress, read_base_path
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseOperator, TaskInstanceKey
@@ -20,8 +20,8 @@ class SeedreamGalleryLink(BaseOperatorLink):
     name = "Gallery"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """A path on the host that serves Airflow's pages; the same from the first try to the last."""
-        return _tab_of(ti_key)
+        """Return a path on the host that serves Airflow's pages; the same from the first try to the last."""
+        return _make_tab_path(ti_key)
 
 
 class SeedreamResultLink(BaseOperatorLink):
@@ -31,38 +31,36 @@ class SeedreamResultLink(BaseOperatorLink):
     name = "First image"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """The URL of the first image; empty while there is none."""
+        """Return the URL of the first image; empty while there is none."""
         # XCom drags in Airflow's database models, which every parsing of a DAG would pay.
         from airflow.providers.common.compat.sdk import XCom
 
         result = XCom.get_value(ti_key=ti_key, key="return_value")
-        return _first_image(result) if isinstance(result, dict) else ""
+        return _find_first_image(result) if isinstance(result, dict) else ""
 
 
 def offer_gallery(ti: Any, log: Logger) -> None:
     """Show the button at once; Airflow itself does so when the task defers or ends (3.1-3.3)."""
     try:
-        ti.xcom_push(key=SeedreamGalleryLink().xcom_key, value=_tab_of(ti))
+        ti.xcom_push(key=SeedreamGalleryLink().xcom_key, value=_make_tab_path(ti))
     except Exception as error:  # noqa: BLE001 - no button is worth failing a paid task for
         log.warning("The button 'Gallery' is not shown yet: %s", error)
 
 
-def gallery_address(ti: Any) -> str:
-    """The gallery of a task instance as a whole URL, or as a path where Airflow does not know its host."""
+def make_gallery_url(ti: Any) -> str:
+    """Return the whole URL of a task instance's gallery, or its path where Airflow does not know its host."""
     base = urlsplit(conf.get("api", "base_url", fallback="") or "")
-    return base._replace(path=_tab_of(ti), query="", fragment="").geturl()
+    return base._replace(path=_make_tab_path(ti), query="", fragment="").geturl()
 
 
-def _tab_of(ti: Any) -> str:
+def _make_tab_path(ti: Any) -> str:
     map_index = -1 if ti.map_index is None else ti.map_index
-    return base_path() + TaskAddress(ti.dag_id, ti.run_id, ti.task_id, map_index).tab
+    return read_base_path() + TaskAddress(ti.dag_id, ti.run_id, ti.task_id, map_index).tab
 
 
-def _first_image(result: dict[str, Any]) -> str:
+def _find_first_image(result: dict[str, Any]) -> str:
     from airflow_provider_seedream.storage.web_address import web_address
 
-    for image in (result.get("images") or [])[:1]:
-        if address := web_address(image["path"]):
-            return address
-    urls = result.get("urls")
-    return str(urls[0]) if urls else ""
+    images, urls = result.get("images"), result.get("urls")
+    address = web_address(images[0]["path"]) if images else None
+    return address or (str(urls[0]) if urls else "")

@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_seedream.airflow_compat import DEFERRAL_FAILED
 from airflow_provider_seedream.apixo.model import DEFAULT_GENERATION_TIMEOUT, DEFAULT_MODEL, SEEDREAM_4_5
 from airflow_provider_seedream.apixo.request import GenerateRequest
-from airflow_provider_seedream.apixo.rules import ASYNC, CALLBACK, find_problems, shown
+from airflow_provider_seedream.apixo.rules import ASYNC, CALLBACK, find_problems, show_value
 from airflow_provider_seedream.errors import InvalidRequestError, Problem
 from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
 from airflow_provider_seedream.hooks.mixin import UsesSeedreamHook
@@ -25,15 +25,15 @@ from airflow_provider_seedream.parameters import (
     check_callbacks_possible,
     check_destination,
     check_filename,
-    choice,
-    count_of_images,
-    fail_codes,
-    final_refusals,
     is_templated,
-    money,
-    optional_seconds,
+    read_choice,
+    read_fail_codes,
+    read_image_count,
+    read_money,
+    read_optional_seconds,
     read_rendered,
-    seconds,
+    read_seconds,
+    refuse_for_good,
 )
 from airflow_provider_seedream.purchases.terms import Terms
 from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE
@@ -130,14 +130,14 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
         self._templated_fields = frozenset(
             name for name, value in fields.items() if is_templated(value, self.template_ext)
         )
-        with final_refusals():
+        with refuse_for_good():
             if problems := list(find_problems(fields, self._templated_fields)):
                 raise InvalidRequestError(problems)
-            choice("on_ambiguous_submit", on_ambiguous_submit, ("fail", "resubmit"))
+            read_choice("on_ambiguous_submit", on_ambiguous_submit, ("fail", "resubmit"))
             if self._calls_airflow:
                 check_callbacks_possible(durable=durable, waits_itself=self._waits_itself)
             if not is_templated(max_cost):
-                money("max_cost", max_cost)
+                read_money("max_cost", max_cost)
 
     def on_kill(self) -> None:
         """Say what cannot be undone; Airflow calls it when the worker is told to stop."""
@@ -153,7 +153,7 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
         price = self.hook.account.price_per_image
         self.log.info(
             "Asks for up to %d image(s) at %s USD each: %s USD at most.",
-            request.max_images, price, request.max_cost(price),
+            request.max_images, price, request.compute_max_cost(price),
         )  # fmt: skip
         return request
 
@@ -257,7 +257,7 @@ class SeedreamDownloadOperator(UsesSeedreamHook, BaseOperator):
         self.filename = filename
         self.model = model
         self.seedream_conn_id = seedream_conn_id
-        with final_refusals():
+        with refuse_for_good():
             self._check_sources()
             check_destination(destination)
             check_filename(filename, has_fingerprint=urls is None)
@@ -347,20 +347,20 @@ class SeedreamGenerateOperator(SeedreamRequestOperator):
         self.retryable_fail_codes = retryable_fail_codes
         # Decided here: a template that renders to nothing is a mistake, not a wish for URLs only.
         self.saves_images = destination is not None
-        with final_refusals():
-            self.generation_timeout = seconds("generation_timeout", generation_timeout)
-            self.first_poll = optional_seconds("first_poll", first_poll, zero_allowed=True)
-            self.poll_interval = optional_seconds("poll_interval", poll_interval)
+        with refuse_for_good():
+            self.generation_timeout = read_seconds("generation_timeout", generation_timeout)
+            self.first_poll = read_optional_seconds("first_poll", first_poll, zero_allowed=True)
+            self.poll_interval = read_optional_seconds("poll_interval", poll_interval)
             if self.saves_images:
                 check_destination(destination)
             self._check_wait()
-            choice("on_partial", on_partial, ("accept", "top_up"))
-            choice(
+            read_choice("on_partial", on_partial, ("accept", "top_up"))
+            read_choice(
                 "if_exists", if_exists, ("replace", "reuse", "fail") if self.saves_images else ("replace",)
             )
-            fail_codes("retryable_fail_codes", retryable_fail_codes)
+            read_fail_codes("retryable_fail_codes", retryable_fail_codes)
             counted = "max_images" not in self._templated_fields
-            count_of_images("min_images", min_images, self.max_images if counted else MOST_IMAGES)
+            read_image_count("min_images", min_images, self.max_images if counted else MOST_IMAGES)
             check_filename(filename, self.max_images if self.saves_images and counted else None)
 
     def _check_wait(self) -> None:
@@ -380,7 +380,7 @@ class SeedreamGenerateOperator(SeedreamRequestOperator):
             rule = "there are no images yet when a task does not wait for them"
             remedy = "Leave it out, or wait_for_completion=True."
             raise InvalidRequestError(
-                [Problem(name, shown(str(getattr(self, name))), rule, remedy) for name in given]
+                [Problem(name, show_value(str(getattr(self, name))), rule, remedy) for name in given]
             )
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -405,5 +405,5 @@ class SeedreamGenerateOperator(SeedreamRequestOperator):
 
     def make_terms(self) -> Terms:
         """Return the terms on which this task buys."""
-        codes = fail_codes("retryable_fail_codes", self.retryable_fail_codes)
+        codes = read_fail_codes("retryable_fail_codes", self.retryable_fail_codes)
         return replace(super().make_terms(), retryable_codes=codes)

@@ -16,7 +16,7 @@ from airflow_provider_seedream.urls import (
     MOUNT,
     RUN_TAB,
     TASK_TAB,
-    base_path,
+    read_base_path,
 )
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class BarePath:
     def __init__(self, callbacks: ASGIApp, gallery: ASGIApp) -> None:
         self._callbacks = callbacks
         self._gallery = gallery
-        self._paths = {CALLBACK_PATH, f"{base_path()}{CALLBACK_PATH}"}
+        self._paths = {CALLBACK_PATH, f"{read_base_path()}{CALLBACK_PATH}"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -91,9 +91,9 @@ def _view(name: str, destination: str, route: str, path: str, **more: str) -> di
         "name": name,
         "destination": destination,
         "url_route": route,
-        "href": f"{base_path()}{MOUNT}{path}",
-        "icon": f"{base_path()}{MOUNT}/static/icon.svg",
-        "icon_dark_mode": f"{base_path()}{MOUNT}/static/icon-dark.svg",
+        "href": f"{read_base_path()}{MOUNT}{path}",
+        "icon": f"{read_base_path()}{MOUNT}/static/icon.svg",
+        "icon_dark_mode": f"{read_base_path()}{MOUNT}/static/icon-dark.svg",
         **more,
     }
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_seedream.apixo.records import SUBMISSION_KEY, Submission
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.apixo.rules import CALLBACK
-from airflow_provider_seedream.callbacks.address import calling_airflow
+from airflow_provider_seedream.callbacks.address import add_callback
 from airflow_provider_seedream.errors import AmbiguousSubmitError, NotChargedError
 from airflow_provider_seedream.hooks.seedream import check_sendable
 from airflow_provider_seedream.purchases.journal import Intent
@@ -133,7 +133,7 @@ class Buyer:
 
     def _post(self, request: GenerateRequest) -> str:
         request, digest = self._add_callback_url(request)
-        charge = request.max_cost(self._hook.account.price_per_image)
+        charge = request.compute_max_cost(self._hook.account.price_per_image)
         check_budget(charge, total_spent(self._store.journal, self._verdicts), self._terms.limit)
         balance = self._read_balance(charge)
         self._hook.log.info(
@@ -164,7 +164,7 @@ class Buyer:
         if not self._terms.calls_airflow or not self._store.survives_retries:
             return request, None
         task = TaskAddress(ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
-        return calling_airflow(request, task, self._hook.account, self._hook.seedream_conn_id)
+        return add_callback(request, task, self._hook.account, self._hook.seedream_conn_id)
 
     def _read_balance(self, charge: Decimal) -> Decimal | None:
         """Return the USD on the key before a submission; where the terms say so, they must cover it."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from airflow_provider_seedream.apixo.verdict import Verdict, task_failed
+from airflow_provider_seedream.apixo.verdict import Verdict, make_task_failed_error
 from airflow_provider_seedream.errors import Kind, PollFailedError, SeedreamError
 from airflow_provider_seedream.purchases.spending import cost_of_purchases
 
@@ -81,7 +81,7 @@ class EarlierTries:
 
     def remember(self, status: TaskStatus) -> None:
         """Keep how a purchase ended, if it has."""
-        if verdict := Verdict.of_status(status):
+        if verdict := Verdict.from_status(status):
             self._verdicts[status.task_id] = verdict
 
     def _ask_costs(self) -> None:
@@ -112,7 +112,7 @@ class EarlierTries:
         self.remember(status)
         if not status.finished or status.succeeded:
             return _Fate.ALIVE
-        error = task_failed(status, self._terms.retryable_codes)
+        error = make_task_failed_error(status, self._terms.retryable_codes)
         is_main = status.task_id == self._store.journal.purchases[0].seedream_task_id
         if is_main and not error.retryable:
             raise error

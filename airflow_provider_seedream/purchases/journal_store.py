@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_seedream.airflow_compat import find_task_state_store
-from airflow_provider_seedream.callbacks.delivery import DeliveryRecord, delivery_key, find_delivery
+from airflow_provider_seedream.callbacks.delivery import DeliveryRecord, find_delivery, make_delivery_key
 from airflow_provider_seedream.errors import RecordError
 from airflow_provider_seedream.purchases.journal import UNKNOWN_REQUEST, Journal, is_cleared
 
@@ -120,7 +120,7 @@ class JournalStore:
         :param digest: of the callback's nonce.
         """
         try:
-            return find_delivery([self._backend.get(delivery_key(digest))], digest)
+            return find_delivery([self._backend.get(make_delivery_key(digest))], digest)
         except Exception as error:  # noqa: BLE001 - a callback only makes things quicker
             self._log.warning("Airflow does not tell whether a callback has come: %s", _describe(error))
             return None

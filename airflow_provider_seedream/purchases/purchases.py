@@ -266,7 +266,7 @@ class Purchases:
         return Result.of(*finished)
 
     def _read_success(self, submission: Submission) -> TaskStatus:
-        return self.verdicts[submission.seedream_task_id].success(self._terms.retryable_codes)
+        return self.verdicts[submission.seedream_task_id].require_success(self._terms.retryable_codes)
 
     def report_kill(self) -> None:
         """Say what goes on at APIXO when the worker is told to stop."""

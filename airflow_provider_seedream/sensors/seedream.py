@@ -24,10 +24,10 @@ from airflow_provider_seedream.hooks.mixin import UsesSeedreamHook
 from airflow_provider_seedream.links.seedream import SeedreamGalleryLink, SeedreamResultLink
 from airflow_provider_seedream.parameters import (
     check_task_id,
-    final_refusals,
     is_templated,
-    optional_seconds,
-    seconds,
+    read_optional_seconds,
+    read_seconds,
+    refuse_for_good,
 )
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         interval = MODELS[DEFAULT_MODEL].resolutions["2K"].pace.interval_high
         super().__init__(
             timeout=timeout,
-            poke_interval=interval if poke_interval is None else seconds("poke_interval", poke_interval),
+            poke_interval=interval if poke_interval is None else read_seconds("poke_interval", poke_interval),
             **kwargs,
         )
         self.seedream_task_id = seedream_task_id
@@ -93,8 +93,8 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         self.poll_interval = None if poke_interval is None else self.poke_interval
         self.deferrable = deferrable
         self.give_up_after = self.timeout
-        with final_refusals():
-            self.first_poll = optional_seconds("first_poll", first_poll, zero_allowed=True)
+        with refuse_for_good():
+            self.first_poll = read_optional_seconds("first_poll", first_poll, zero_allowed=True)
             if not is_templated(seedream_task_id):
                 check_task_id(seedream_task_id)
             self._check_model(frozenset(name for name in _MODEL_FIELDS if is_templated(getattr(self, name))))

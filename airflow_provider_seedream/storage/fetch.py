@@ -20,9 +20,9 @@ import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from airflow_provider_seedream import __version__
-from airflow_provider_seedream.apixo.answers import retry_after_seconds
-from airflow_provider_seedream.apixo.backoff import backoff
-from airflow_provider_seedream.apixo.text import without_secrets
+from airflow_provider_seedream.apixo.answers import read_retry_after
+from airflow_provider_seedream.apixo.backoff import compute_backoff
+from airflow_provider_seedream.apixo.text import hide_secrets
 from airflow_provider_seedream.errors import DownloadError, ResultExpiredError
 from airflow_provider_seedream.storage.errors import BrokenTransferError, StorageError, UnusableImageError
 from airflow_provider_seedream.storage.url_policy import check_url
@@ -46,7 +46,7 @@ class Limits:
     :param read_timeout: seconds without a byte.
     :param total_timeout: seconds for one file, with all its attempts.
     :param attempts: attempts at one file; some failures are worth fewer, see ``BrokenTransferError``.
-    :param backoff: seconds; what the pauses between attempts grow from, see ``apixo.pace.backoff``.
+    :param backoff: seconds; what the pauses between attempts grow from, see ``apixo.backoff``.
     :param max_pause: seconds; a host that asks for a longer pause ends the download.
     """
 
@@ -138,7 +138,7 @@ class Fetcher:
         )
 
     def _pause(self, state: RetryCallState) -> float:
-        jittered = backoff(state.attempt_number, random.uniform, base=self._limits.backoff)
+        jittered = compute_backoff(state.attempt_number, random.uniform, base=self._limits.backoff)
         return max(jittered, _broken(state).retry_after or 0)
 
     def _rest(self, seconds: float) -> None:
@@ -148,7 +148,7 @@ class Fetcher:
         self._log.warning(
             "Attempt %d at %s: %s; trying again in %.1f s",
             state.attempt_number,
-            without_secrets(url),
+            hide_secrets(url),
             _broken(state),
             state.upcoming_sleep,
         )
@@ -295,14 +295,14 @@ def _check_status(response: httpx.Response) -> None:
     status = response.status_code
     if status in (200, 206):
         return
-    where = f"HTTP {status} from {without_secrets(str(response.url))}"
+    where = f"HTTP {status} from {hide_secrets(str(response.url))}"
     if status in _EXPIRED:
         raise ResultExpiredError(
             f"{where}: the result host no longer serves it. The vendor keeps results for 15 days (other "
             "pages of it say 24 hours). What was bought stays billed; a new generation is needed"
         )
     if status in _RETRIED or status >= 500:
-        asked = retry_after_seconds(response.headers.get("retry-after"), time.time())
+        asked = read_retry_after(response.headers.get("retry-after"), time.time())
         raise BrokenTransferError(where + _asked(asked), retry_after=asked)
     raise DownloadError(where, retryable=False)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_seedream.apixo.model import Size
-from airflow_provider_seedream.apixo.text import without_secrets
+from airflow_provider_seedream.apixo.text import hide_secrets
 from airflow_provider_seedream.errors import DownloadError, ResultExpiredError
 from airflow_provider_seedream.storage.destination import place
 from airflow_provider_seedream.storage.fetch import Fetcher
@@ -139,7 +139,7 @@ def _failure(
     """One error for all images that failed; a retry can help if it can help one of them."""
     there = ", ".join(saved[index].name for index in sorted(saved))
     details = " ".join(
-        f"Image {index} ({without_secrets(urls[index])}): {failures[index]}." for index in sorted(failures)
+        f"Image {index} ({hide_secrets(urls[index])}): {failures[index]}." for index in sorted(failures)
     )
     message = f"{len(saved)} of {len(urls)} images saved{f' ({there})' if there else ''}. {details}"
     errors = failures.values()

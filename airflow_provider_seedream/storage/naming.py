@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from string import Formatter
 
-from airflow_provider_seedream.apixo.rules import shown
+from airflow_provider_seedream.apixo.rules import show_value
 from airflow_provider_seedream.errors import InvalidRequestError, Problem
 
 DEFAULT_TEMPLATE = "{seedream_task_id}-{index}"
@@ -54,7 +54,7 @@ def check_template(template: object, images: int | None = None, *, has_fingerpri
     :raises InvalidRequestError: with every broken rule.
     """
     broken = _broken_rules(template, images, has_fingerprint)
-    problems = [Problem("filename", shown(template), rule, remedy) for rule, remedy in broken]
+    problems = [Problem("filename", show_value(template), rule, remedy) for rule, remedy in broken]
     if problems:
         raise InvalidRequestError(problems)
 

@@ -8,7 +8,7 @@ import socket
 import httpx
 
 from airflow_provider_seedream.apixo.hosts import is_public
-from airflow_provider_seedream.apixo.text import without_secrets
+from airflow_provider_seedream.apixo.text import hide_secrets
 from airflow_provider_seedream.storage.errors import RefusedUrlError
 
 
@@ -28,7 +28,7 @@ def check_url(url: str | httpx.URL, trusted_origin: str | None) -> httpx.URL:
     except (httpx.InvalidURL, TypeError) as error:
         raise RefusedUrlError(f"The result URL cannot be read: {error}") from None
     if rule := _broken_rule(parsed, trusted_origin):
-        raise RefusedUrlError(f"The result URL {without_secrets(str(parsed))} was not fetched: {rule}.")
+        raise RefusedUrlError(f"The result URL {hide_secrets(str(parsed))} was not fetched: {rule}.")
     return parsed
 
 

@@ -1,1 +1,1 @@
-"""What polls in the triggerer, and nothing else."""
+"""Polls in the triggerer, and does nothing else."""

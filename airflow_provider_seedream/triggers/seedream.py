@@ -1,4 +1,4 @@
-"""Looks at submitted tasks until they end; never submits, downloads or blocks the event loop."""
+"""Polls submitted tasks until they end; never submits, downloads or blocks the event loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_seedream.advice import what_goes_on, what_remains
-from airflow_provider_seedream.apixo.backoff import MIN_PAUSE, backoff
+from airflow_provider_seedream.apixo.backoff import MIN_PAUSE, compute_backoff
 from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, Pace
 from airflow_provider_seedream.apixo.verdict import Verdict
 from airflow_provider_seedream.apixo.watch import Watch
@@ -20,22 +20,22 @@ from airflow_provider_seedream.hooks.connection_form import DEFAULT_CONN_ID
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 
 CONNECTION_LOOKUPS = 4
-"""How often the connection is looked up before the wait ends with an error."""
+"""Lookups of the connection before the wait ends with an error."""
 
 LAST_POLL_SECONDS = 20
-"""What :meth:`SeedreamTaskTrigger.on_kill` may take; Airflow allows it 30."""
+"""Seconds that :meth:`SeedreamTaskTrigger.on_kill` may take; Airflow allows it 30."""
 
 
 class SeedreamTaskTrigger(BaseTrigger):
     """Watches one or many tasks and sends one event when all have ended.
 
     Its arguments are ids and numbers only: Airflow stores them as plain JSON, and the key stays in the
-    connection. It is safe to run twice at once and to start anew, since it only looks.
+    connection. It is safe to run twice at once and to start anew, since it only polls.
 
     :param seedream_task_ids: taskIds of the API, all of one model.
-    :param first_poll: seconds from the tasks' creation to the first look.
-    :param interval_low: shortest time between two looks, in seconds.
-    :param interval_high: longest time between two looks, in seconds.
+    :param first_poll: seconds from the tasks' creation to the first poll.
+    :param interval_low: shortest time between two polls, in seconds.
+    :param interval_high: longest time between two polls, in seconds.
     :param created_at: epoch seconds of the tasks' creation; ``None`` where it is not known.
     :param deadline: epoch seconds at which the wait ends.
     :param not_before: epoch seconds before which no event is sent, because Airflow's scheduler fails a
@@ -73,7 +73,7 @@ class SeedreamTaskTrigger(BaseTrigger):
         self._ignored = sorted(newer)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
-        """The class path and the arguments that make this trigger again."""
+        """Return the class path and the arguments that make this trigger again."""
         return (
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
@@ -97,7 +97,7 @@ class SeedreamTaskTrigger(BaseTrigger):
         try:
             verdicts = await self._watch()
         except Exception as error:  # noqa: BLE001 - a trigger that raises leaves a traceback instead of a reason
-            verdicts = [self._broken(task_id, error) for task_id in self.seedream_task_ids]
+            verdicts = [self._make_error_verdict(task_id, error) for task_id in self.seedream_task_ids]
         await asyncio.sleep(max(0.0, self.not_before - time.time()))
         yield TriggerEvent({"verdicts": [verdict.to_json() for verdict in verdicts]})  # type: ignore[no-untyped-call]
 
@@ -106,32 +106,32 @@ class SeedreamTaskTrigger(BaseTrigger):
 
         Airflow (3.3+) calls this when a user marks or clears the deferred task, but also when the task was
         resumed by another way than this trigger's event, so nothing is concluded here and nothing undone.
-        Where that may have been a callback, it is not looked at either: the worker is just about to do so.
+        Where that may have been a callback, nothing is polled either: the worker is just about to do so.
         """
         if self.awaits_callback:
             for task_id in self.seedream_task_ids:
                 self.log.info("%s", what_goes_on(task_id))
             return
-        for words in await asyncio.gather(*map(self._say_what_remains, self.seedream_task_ids)):
+        for words in await asyncio.gather(*map(self._describe_what_remains, self.seedream_task_ids)):
             self.log.warning("The wait was ended from outside. %s", words)
 
-    async def _say_what_remains(self, task_id: str) -> str:
+    async def _describe_what_remains(self, task_id: str) -> str:
         try:
             async with asyncio.timeout(LAST_POLL_SECONDS):
-                watch = await self._last_poll(task_id)
-        except Exception as error:  # noqa: BLE001 - the log must name the task, whatever keeps us from looking
+                watch = await self._poll_once(task_id)
+        except Exception as error:  # noqa: BLE001 - the log must name the task, whatever keeps us from polling
             return what_remains(task_id, None, f"{type(error).__name__}: {error}")
         return what_remains(task_id, watch.status, str(watch.last_error))
 
-    async def _last_poll(self, task_id: str) -> Watch:
+    async def _poll_once(self, task_id: str) -> Watch:
         hook = SeedreamHook(self.seedream_conn_id)
-        # A watch whose deadline is over looks exactly once.
+        # A watch whose deadline is over polls exactly once.
         watch = hook.start_watch(task_id, self.pace, created_at=None, deadline=0.0)
         await hook.watch_async([watch], self.model, report=self.log.debug)
         return watch
 
     async def _watch(self) -> list[Verdict]:
-        hook = await self._connected_hook()
+        hook = await self._connect()
         watches = [
             hook.start_watch(task_id, self.pace, created_at=self.created_at, deadline=self.deadline)
             for task_id in self.seedream_task_ids
@@ -139,22 +139,24 @@ class SeedreamTaskTrigger(BaseTrigger):
         await hook.watch_async(watches, self.model, report=self.log.info)
         return [Verdict.of(watch) for watch in watches]
 
-    async def _connected_hook(self) -> SeedreamHook:
-        """A hook whose connection has been read; a lookup may fail while the database is busy."""
+    async def _connect(self) -> SeedreamHook:
+        """Return a hook whose connection has been read; a lookup may fail while the database is busy."""
         hook = SeedreamHook(self.seedream_conn_id)
         for attempt in range(1, CONNECTION_LOOKUPS):
             try:
-                await hook.account_async()
+                await hook.get_account_async()
                 return hook
             except ConnectionConfigError as error:
                 if not error.retryable:
                     raise
-                pause = backoff(attempt, random.uniform, floor=MIN_PAUSE)
+                pause = compute_backoff(attempt, random.uniform, floor=MIN_PAUSE)
                 self.log.info("Attempt %d of %d failed: %s", attempt, CONNECTION_LOOKUPS, error)
                 await asyncio.sleep(pause)
-        await hook.account_async()
+        await hook.get_account_async()
         return hook
 
-    def _broken(self, task_id: str, error: Exception) -> Verdict:
+    def _make_error_verdict(self, task_id: str, error: Exception) -> Verdict:
         kind = error.cause.kind if isinstance(error, SeedreamError) else Kind.UNKNOWN
-        return Verdict.broken(task_id, f"{type(error).__name__}: {error}", deadline=self.deadline, kind=kind)
+        return Verdict.from_problem(
+            task_id, f"{type(error).__name__}: {error}", deadline=self.deadline, kind=kind
+        )

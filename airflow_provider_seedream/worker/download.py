@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_seedream.apixo.rules import shown
+from airflow_provider_seedream.apixo.rules import show_value
 from airflow_provider_seedream.errors import InvalidRequestError, Problem
-from airflow_provider_seedream.parameters import check_task_id, url_list, value_from_text
+from airflow_provider_seedream.parameters import check_task_id, parse_rendered, read_url_list
 from airflow_provider_seedream.result import Result
 from airflow_provider_seedream.storage.naming import urls_id
 from airflow_provider_seedream.worker.failures import advising
@@ -39,13 +39,15 @@ def _find_result(operator: SeedreamDownloadOperator, context: Context) -> Result
     if operator.seedream_task_id is not None:
         return _read_finished(operator, context)
     if operator.urls is not None:
-        urls = url_list(value_from_text(operator.urls), "urls")
+        urls = read_url_list(parse_rendered(operator.urls), "urls")
         return Result(seedream_task_id=urls_id(urls), urls=tuple(urls), delivered=len(urls))
-    given = value_from_text(operator.result)
+    given = parse_rendered(operator.result)
     if not isinstance(given, Mapping) or not isinstance(given.get("seedream_task_id"), str):
         remedy = "Pass the sensor's output."
-        raise InvalidRequestError([Problem("result", shown(given), "is no result of the sensor", remedy)])
-    return Result.from_json({**given, "urls": url_list(given.get("urls"), "result['urls']")})
+        raise InvalidRequestError(
+            [Problem("result", show_value(given), "is no result of the sensor", remedy)]
+        )
+    return Result.from_json({**given, "urls": read_url_list(given.get("urls"), "result['urls']")})
 
 
 def _read_finished(operator: SeedreamDownloadOperator, context: Context) -> Result:

@@ -17,7 +17,7 @@ from airflow_provider_seedream.errors import (
     OccupiedError,
     Problem,
 )
-from airflow_provider_seedream.links.seedream import gallery_address
+from airflow_provider_seedream.links.seedream import make_gallery_url
 from airflow_provider_seedream.parameters import is_nothing
 from airflow_provider_seedream.result import Result
 from airflow_provider_seedream.storage.destination import check_writable, resolve_destination
@@ -188,7 +188,7 @@ def _tell_gallery(manifest: Manifest, saved: Result, context: Context, hook: See
             manifest, destination=str(saved.destination), path=str(saved.manifest), reused=saved.reused
         )
         context["ti"].xcom_push(key=SAVED_KEY, value=entry.to_json())
-        hook.log.info("See the images at %s", gallery_address(context["ti"]))
+        hook.log.info("See the images at %s", make_gallery_url(context["ti"]))
     except Exception as error:  # noqa: BLE001 - nothing is worth failing for once the images are in place
         hook.log.warning("The gallery may not show these images: %s", error)
 

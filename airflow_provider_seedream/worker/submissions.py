@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_seedream.apixo.model import DEFAULT_MODEL
 from airflow_provider_seedream.apixo.records import SUBMISSION_KEY, Submission
-from airflow_provider_seedream.apixo.verdict import Verdict, task_failed
+from airflow_provider_seedream.apixo.verdict import Verdict, make_task_failed_error
 from airflow_provider_seedream.callbacks.delivery import DELIVERY_XCOM_KEY, find_delivery
 from airflow_provider_seedream.errors import NotFinishedError
 from airflow_provider_seedream.metrics import count
@@ -61,7 +61,7 @@ def conclude(submission: Submission, verdict: Verdict) -> Result:
 
     :raises ChargedError: it did not deliver.
     """
-    result = Result.of((submission, verdict.success()))
+    result = Result.of((submission, verdict.require_success()))
     count(result, polls=verdict.polls)
     return result
 
@@ -75,7 +75,7 @@ def conclude_finished(submission: Submission, status: TaskStatus) -> Result:
     if not status.finished:
         raise NotFinishedError(status.task_id, status.state)
     if not status.succeeded:
-        raise task_failed(status)
+        raise make_task_failed_error(status)
     return Result.of((submission, status))
 
 

@@ -14,7 +14,7 @@ from airflow_provider_seedream.airflow_compat import find_start_of_try, find_tas
 from airflow_provider_seedream.apixo.model import Pace
 from airflow_provider_seedream.apixo.records import Submission
 from airflow_provider_seedream.apixo.verdict import Verdict
-from airflow_provider_seedream.callbacks.delivery import ResumeEvent, waiter_key
+from airflow_provider_seedream.callbacks.delivery import ResumeEvent, make_waiter_key
 from airflow_provider_seedream.metrics import count_resume
 from airflow_provider_seedream.settings import read_min_deferral_seconds
 
@@ -161,7 +161,7 @@ def register_for_callback(context: Context, digest: str, log: Logger) -> bool:
     if store is None:
         return False
     try:
-        store.set(waiter_key(digest), True)
+        store.set(make_waiter_key(digest), True)
     except Exception as error:  # noqa: BLE001 - polling at the usual pace costs less than a failed task
         log.warning("Airflow does not keep that this task waits for a callback, so it polls: %s", error)
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_seedream.apixo.answers import Reply, read_status, read_submission
-from airflow_provider_seedream.apixo.causes import fail_cause
+from airflow_provider_seedream.apixo.causes import find_fail_cause
 from airflow_provider_seedream.apixo.model import SEEDREAM_4_5, Pace
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.apixo.status import TaskStatus
@@ -48,7 +48,7 @@ class TestWhatIsRead:
         assert isinstance(status, TaskStatus)
         assert status.finished
         assert not status.succeeded
-        assert fail_cause(status.fail_code).kind is Kind.CONTENT
+        assert find_fail_cause(status.fail_code).kind is Kind.CONTENT
         assert status.fail_message is not None
         assert status.fail_message.startswith("The input or output was flagged as sensitive.")
 

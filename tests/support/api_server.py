@@ -11,7 +11,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from airflow_provider_seedream.callbacks.delivery import Delivery, DeliveryRecord, ResumeEvent, delivery_key
+from airflow_provider_seedream.callbacks.delivery import (
+    Delivery,
+    DeliveryRecord,
+    ResumeEvent,
+    make_delivery_key,
+)
 from airflow_provider_seedream.callbacks.token import CallbackToken
 
 PATIENCE_SECONDS = 30
@@ -59,7 +64,7 @@ class ApiServer:
         heard = Heard(path, body)
         if CallbackToken.from_text(path.rpartition("/")[2]):
             for store in self.stores:
-                store.set(delivery_key(heard.token.digest), heard.note.to_json())
+                store.set(make_delivery_key(heard.token.digest), heard.note.to_json())
         with self._news:
             self.heard.append(heard)
             self._news.notify_all()

@@ -17,8 +17,8 @@ from airflow_provider_seedream.callback_endpoint.resuming import TRIGGER
 from airflow_provider_seedream.callbacks.delivery import (
     DELIVERY_XCOM_KEY,
     DeliveryRecord,
-    delivery_key,
-    waiter_key,
+    make_delivery_key,
+    make_waiter_key,
 )
 from airflow_provider_seedream.callbacks.token import CallbackToken
 from airflow_provider_seedream.purchases.journal import Intent, Journal
@@ -133,7 +133,7 @@ class World:
     ) -> None:
         """A sensor that waits for purchases, deferred unless it is said otherwise."""
         waits_for = trigger_kwargs(*waits.pop("task_ids", ()), **waits) if state is None else None
-        kept = {waiter_key(token.digest): True for token in tokens}
+        kept = {make_waiter_key(token.digest): True for token in tokens}
         self.task(task_id, map_index, state=state, waits_for=waits_for, kept=kept)
 
     def change(self, task_id: str = "generate", map_index: int = -1, **columns: Any) -> None:
@@ -176,7 +176,7 @@ class World:
 
         task = token.task
         scope = TaskScope(task.dag_id, task.run_id, task.task_id, task.map_index)
-        value = get_state_backend().get(scope, delivery_key(token.digest))
+        value = get_state_backend().get(scope, make_delivery_key(token.digest))
         return None if value is None else DeliveryRecord.from_json(json.loads(value))
 
     def xcom(self, token: CallbackToken) -> Any:

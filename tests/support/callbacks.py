@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow_provider_seedream.callbacks.delivery import delivery_key
+from airflow_provider_seedream.callbacks.delivery import make_delivery_key
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
 from tests.support.airflow_tries import TaskTries
 from tests.support.api_server import ApiServer
@@ -28,7 +28,7 @@ def generate_with_callback(**fixed: Any) -> TaskTries:
 def leave_delivery(tries: TaskTries, endpoint: ApiServer, number: int = 1) -> None:
     """Record a callback, when it comes, as the api-server does."""
     heard = endpoint.wait_for(number)
-    tries.store.set(delivery_key(heard.token.digest), heard.note.to_json())
+    tries.store.set(make_delivery_key(heard.token.digest), heard.note.to_json())
 
 
 def lose_the_answer(apixo: Apixo) -> None:

@@ -18,7 +18,7 @@ import pytest
 from airflow.sdk import Connection
 
 from airflow_provider_seedream.apixo.account import Account
-from airflow_provider_seedream.hooks.connection import account_from
+from airflow_provider_seedream.hooks.connection import read_account
 from dev.airflow_stack import StackError
 from tests.support.airflow_world import KEY
 from tests.ui.browser import Visits, expect
@@ -48,7 +48,7 @@ def account_of(site: Site, conn_id: str, folder: Path) -> Account:
     """What a stored connection, key included, means to the hook."""
     exported = folder / "connections.json"
     site.world.stack.airflow("connections", "export", str(exported), "--file-format", "json")
-    return account_from(Connection(conn_id=conn_id, **json.loads(exported.read_text())[conn_id]))
+    return read_account(Connection(conn_id=conn_id, **json.loads(exported.read_text())[conn_id]))
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_seedream.gallery.queries import TILES
 from airflow_provider_seedream.storage.index import SAVED_KEY
-from airflow_provider_seedream.urls import MOUNT, RUN_TAB, TASK_TAB, TaskAddress, run_path
+from airflow_provider_seedream.urls import MOUNT, RUN_TAB, TASK_TAB, TaskAddress, make_run_path
 from tests.support.metadata_rows import START, after, saved_entry
 from tests.ui.browser import Visits, expect
 from tests.ui.past import Past
@@ -58,7 +58,7 @@ class TestInsideAirflow:
     def test_so_has_a_dag_run_with_all_its_mapped_tasks(self, site: Site, past: Past, visits: Visits) -> None:
         for index in (0, 1):
             past.add_images(task_of("mapped", "generate_many", index), 1, prompt=f"animal {index}")
-        page = visits.open(site, VIEWER, run_path(SHARED_DAG, "mapped"))
+        page = visits.open(site, VIEWER, make_run_path(SHARED_DAG, "mapped"))
         page.get_by_role("link", name="Images").click()
         all_pictures_are_drawn(frame(page), 2)
         one = visits.open(site, VIEWER, task_of("mapped", "generate_many", 1).tab)
@@ -144,7 +144,7 @@ class TestWhileItIsGenerated:
         button = page.get_by_role("link", name="Gallery", exact=True)
         expect(button).to_have_attribute("href", re.compile(f"/mapped/1/plugin/{TASK_TAB}$"))
         stack.wait_for_run(SHARED_DAG, run_id)
-        gallery = visits.open(site, VIEWER, f"{run_path(SHARED_DAG, run_id)}/plugin/{RUN_TAB}")
+        gallery = visits.open(site, VIEWER, f"{make_run_path(SHARED_DAG, run_id)}/plugin/{RUN_TAB}")
         expect(frame(gallery).locator('#tiles > li[data-state="picture"]')).to_have_count(3)
 
 
@@ -211,7 +211,7 @@ class TestOnEveryScreen:
         page = visits.open(site, VIEWER, BROWSE, width=width, dark=dark)
         all_pictures_are_drawn_first(page)
         visits.screenshot(page, f"gallery-{width}-{'dark' if dark else 'light'}")
-        for address in (BROWSE, MOUNT + task.image(1)):
+        for address in (BROWSE, MOUNT + task.make_image_path(1)):
             page.goto(site.url + address)
             assert page.evaluate("document.documentElement.scrollWidth") <= width
 

@@ -56,7 +56,7 @@ class TestAnImageThatCannotBeShown:
         manifest = past.add_images(task_of("changed"), 1)
         path = Path(manifest.images[0].path.removeprefix("file://"))
         path.write_bytes(path.read_bytes()[:-1] + b"x")
-        page = visits.open(site, VIEWER, MOUNT + task_of("changed").image(1))
+        page = visits.open(site, VIEWER, MOUNT + task_of("changed").make_image_path(1))
         expect(page.get_by_text("was changed after it was saved")).to_be_visible()
         expect(page.get_by_text(manifest.seedream_task_id).first).to_be_visible()
 
@@ -87,7 +87,7 @@ class TestAnImageThatCannotBeShown:
 class TestHostileManifests:
     def test_prompts_are_text(self, site: Site, past: Past, visits: Visits) -> None:
         past.add_images(task_of("hostile"), 1, prompt=HOSTILE)
-        for address in (task_of("hostile").path, task_of("hostile").image(1)):
+        for address in (task_of("hostile").path, task_of("hostile").make_image_path(1)):
             page = visits.open(site, VIEWER, MOUNT + address)
             expect(page.get_by_text("document.title").first).to_be_visible()
             assert "broken" not in page.title()
@@ -105,7 +105,7 @@ class TestHostileManifests:
         manifest = past.add_images(task, 1)
         folder = Path(manifest.images[0].path.removeprefix("file://")).parent
         (folder / f"{manifest.seedream_task_id}-manifest.json").write_text(broken)
-        page = visits.open(site, VIEWER, MOUNT + task.image(1))
+        page = visits.open(site, VIEWER, MOUNT + task.make_image_path(1))
         expected = "newer version" if "schema" in broken else "is broken"
         expect(page.get_by_text(expected).first).to_be_visible()
 
@@ -172,7 +172,7 @@ class TestOtherWaysToServe:
         token = stack.token(ADMIN)
         stack.env["AIRFLOW__API__PORT"] = str(port)
         stack.start_component("api-server", "second")
-        address = f"http://127.0.0.1:{port}/airflow{MOUNT}{task_of('twice').thumbnail(1)}"
+        address = f"http://127.0.0.1:{port}/airflow{MOUNT}{task_of('twice').make_thumbnail_path(1)}"
         headers = {"Authorization": f"Bearer {token}"}
 
         def answers() -> bool:

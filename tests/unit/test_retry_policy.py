@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from airflow.sdk.definitions.retry_policy import RetryAction
 
-from airflow_provider_seedream.apixo.causes import fail_cause, http_cause
+from airflow_provider_seedream.apixo.causes import find_fail_cause, find_http_cause
 from airflow_provider_seedream.errors import (
     DeadlineError,
     InvalidRequestError,
@@ -22,11 +22,11 @@ from airflow_provider_seedream.retry_policy import SeedreamRetryPolicy
 
 
 def refused(code: int, retry_after: float | None = None) -> RefusedError:
-    return RefusedError(code, "refused", http_cause(code), retry_after)
+    return RefusedError(code, "refused", find_http_cause(code), retry_after)
 
 
 def failed(code: str) -> TaskFailedError:
-    return TaskFailedError("failed", fail_cause(code), fail_code=code)
+    return TaskFailedError("failed", find_fail_cause(code), fail_code=code)
 
 
 class TestTheDelay:

@@ -2,50 +2,35 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from decimal import Decimal
 from email.utils import formatdate
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from airflow_provider_seedream.apixo import exchange
 from airflow_provider_seedream.apixo.answers import (
     NoAnswer,
     Reply,
-    read_balance,
-    read_status,
-    read_submission,
-    retry_after_seconds,
 )
 from airflow_provider_seedream.apixo.exchange import MAX_ATTEMPTS, Exchange, Send, Sleep, Timing
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.apixo.status import TaskStatus
 from airflow_provider_seedream.errors import (
     AmbiguousSubmitError,
-    Kind,
     NotDeliveredError,
     PollFailedError,
     RefusedError,
     SeedreamError,
 )
+from tests.support.replies import envelope
 
 NOW = 1_767_965_610.0
-LUCK = Timing(now=lambda: NOW, uniform=lambda low, high: high)
+TIMING = Timing(now=lambda: NOW, uniform=lambda low, high: high)
 REQUEST = GenerateRequest(prompt="a fox")
 NEVER_DELIVERED = NoAnswer(delivered=False, detail="ConnectError: refused")
 LOST = NoAnswer(delivered=True, detail="ReadTimeout")
 GATEWAY_502 = Reply(502, {}, b"<html><h1>502 Bad Gateway</h1></html>")
-
-
-def envelope(
-    code: int = 200, data: Any = None, message: str = "", status: int | None = None, **headers: str
-) -> Reply:
-    body = json.dumps({"code": code, "message": message, "data": data}).encode()
-    return Reply(code if status is None else status, headers, body)
 
 
 ACCEPTED = envelope(data={"taskId": "t1"})
@@ -54,7 +39,7 @@ ACCEPTED = envelope(data={"taskId": "t1"})
 class Run:
     """Drives an exchange with prepared answers and remembers what it asked for."""
 
-    def __init__(self, steps: Exchange[Any], answers: Iterable[Reply | NoAnswer]) -> None:
+    def __init__(self, call: Exchange[Any], answers: Iterable[Reply | NoAnswer]) -> None:
         self.sent: list[Send] = []
         self.slept: list[float] = []
         self.result: Any = None
@@ -63,7 +48,7 @@ class Run:
         answer: Reply | NoAnswer | None = None
         try:
             while True:
-                step = steps.send(answer)
+                step = call.send(answer)
                 if isinstance(step, Sleep):
                     self.slept.append(step.seconds)
                     answer = None
@@ -77,11 +62,11 @@ class Run:
 
 
 def submit(*answers: Reply | NoAnswer) -> Run:
-    return Run(exchange.submit(REQUEST, timing=LUCK, report=lambda line: None), answers)
+    return Run(exchange.submit(REQUEST, timing=TIMING, report=lambda line: None), answers)
 
 
 def status(*answers: Reply | NoAnswer) -> Run:
-    return Run(exchange.status("t1", "seedream-4-5", timing=LUCK, report=lambda line: None), answers)
+    return Run(exchange.fetch_status("t1", "seedream-4-5", timing=TIMING, report=lambda line: None), answers)
 
 
 class TestASubmissionIsRepeatedOnlyWhereItBoughtNothing:
@@ -145,23 +130,6 @@ class TestASubmissionIsRepeatedOnlyWhereItBoughtNothing:
         assert run.sent[0] == run.sent[1] == Send("POST", "/generateTask/seedream-4-5", REQUEST.body)
 
 
-class TestWhatARefusalSays:
-    def test_the_vendors_words_and_the_remedy(self) -> None:
-        data = {"error": "Missing required field: input.prompt"}
-        error = submit(envelope(400, data, "Invalid request")).error
-        assert "Missing required field: input.prompt" in str(error)
-        assert "Fix the request" in str(error)
-
-    def test_a_fail_code_in_the_body_decides(self) -> None:
-        error = submit(envelope(403, {"failCode": "SensitiveContentDetected"})).error
-        assert error is not None
-        assert error.cause.kind is Kind.CONTENT
-
-    def test_a_foreign_body_is_described_not_dumped(self) -> None:
-        error = submit(Reply(403, {}, b"<html>" + b"x" * 100_000)).error
-        assert len(str(error)) < 600
-
-
 class TestPauses:
     def test_grow_with_full_jitter(self) -> None:
         assert submit(*[NEVER_DELIVERED] * 4).slept == [2, 4, 8]
@@ -176,15 +144,8 @@ class TestPauses:
         assert isinstance(run.error, RefusedError)
         assert (run.error.retry_after, run.slept) == (3600, [])
 
-    @pytest.mark.parametrize("header", [None, "", "soon", "-5", "1e9", "٣", "Wed, 99 Foo"])
-    def test_an_unreadable_retry_after_is_ignored(self, header: str | None) -> None:
-        assert retry_after_seconds(header, NOW) is None
 
-    def test_a_date_in_the_past_means_now(self) -> None:
-        assert retry_after_seconds(formatdate(NOW - 60, usegmt=True), NOW) == 0
-
-
-class TestLooks:
+class TestPolls:
     @pytest.mark.parametrize(
         "answer", [LOST, NEVER_DELIVERED, envelope(429), envelope(500), GATEWAY_502, Reply(503, {}, b"")]
     )
@@ -199,50 +160,5 @@ class TestLooks:
         assert (run.error.code, len(run.sent)) == (code, 1)
 
     def test_the_task_id_is_quoted(self) -> None:
-        steps = exchange.status("a/b?c&d", "m/x", timing=LUCK, report=lambda line: None)
-        assert next(steps) == Send("GET", "/statusTask/m%2Fx?taskId=a%2Fb%3Fc%26d")
-
-
-class TestBalance:
-    @pytest.mark.parametrize(
-        ("data", "amount"), [(74.87, "74.87"), ("74.8700", "74.8700"), (0, "0"), (-1.5, "-1.5")]
-    )
-    def test_is_exact(self, data: Any, amount: str) -> None:
-        assert read_balance(envelope(data=data), NOW) == Decimal(amount)
-
-    @pytest.mark.parametrize("data", [None, True, "much", "NaN", "Infinity", {"balance": 1}, [1]])
-    def test_anything_else_is_refused(self, data: Any) -> None:
-        assert isinstance(read_balance(envelope(data=data), NOW), RefusedError)
-
-
-class TestHostileAnswers:
-    """Whatever comes back, there is a result or a documented error."""
-
-    @given(status=st.integers(100, 599), body=st.binary(max_size=200))
-    def test_any_bytes(self, status: int, body: bytes) -> None:
-        self.check(Reply(status, {}, body))
-
-    @given(
-        status=st.sampled_from([200, 400, 429, 500]),
-        body=st.fixed_dictionaries(
-            {},
-            optional={
-                "code": st.sampled_from([200, 400, 402, 500, 0, -1, None, "200", 10**30]),
-                "message": st.none() | st.text(max_size=5) | st.integers(),
-                "data": st.none()
-                | st.floats()
-                | st.text(max_size=5)
-                | st.dictionaries(
-                    st.sampled_from(["taskId", "state", "resultJson", "failCode", "failMsg", "error"]),
-                    st.none() | st.text(max_size=5) | st.integers() | st.lists(st.none(), max_size=2),
-                ),
-            },
-        ),
-    )
-    def test_any_envelope(self, status: int, body: dict[str, Any]) -> None:
-        self.check(Reply(status, {}, json.dumps(body).encode()))
-
-    def check(self, reply: Reply) -> None:
-        assert isinstance(read_submission(reply, NOW), str | SeedreamError)
-        assert isinstance(read_status(reply, "t1", NOW), TaskStatus | SeedreamError)
-        assert isinstance(read_balance(reply, NOW), Decimal | SeedreamError)
+        call = exchange.fetch_status("a/b?c&d", "m/x", timing=TIMING, report=lambda line: None)
+        assert next(call) == Send("GET", "/statusTask/m%2Fx?taskId=a%2Fb%3Fc%26d")

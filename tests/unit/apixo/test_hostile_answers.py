@@ -25,9 +25,9 @@ from airflow_provider_seedream.apixo.answers import (
     MAX_RETRY_AFTER,
     Reply,
     read_balance,
+    read_retry_after,
     read_status,
     read_submission,
-    retry_after_seconds,
 )
 from airflow_provider_seedream.apixo.backoff import MAX_BACKOFF
 from airflow_provider_seedream.apixo.exchange import MAX_ATTEMPTS, Exchange, Send, Sleep, Timing
@@ -35,11 +35,10 @@ from airflow_provider_seedream.apixo.model import Pace
 from airflow_provider_seedream.apixo.records import Submission
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.apixo.status import MAX_TASK_ID, TaskStatus
-from airflow_provider_seedream.apixo.verdict import Verdict, task_failed
-from airflow_provider_seedream.apixo.watch import Outcome, Watch
+from airflow_provider_seedream.apixo.verdict import Verdict, make_task_failed_error
+from airflow_provider_seedream.apixo.watch import Watch
 from airflow_provider_seedream.errors import (
     AmbiguousSubmitError,
-    Kind,
     NotChargedError,
     SeedreamError,
     UnreadableAnswerError,
@@ -135,7 +134,7 @@ class TestAnswers:
         assert len(outcome.state) <= 100
         event = as_stored(outcome.to_json())
         assert TaskStatus.from_json(event) == outcome
-        assert_fit(task_failed(outcome))
+        assert_fit(make_task_failed_error(outcome))
 
     def check_balance(self, reply: Reply) -> None:
         outcome = read_balance(reply, NOW)
@@ -178,7 +177,7 @@ class TestWhatTheMutationsFound:
 
     @pytest.mark.parametrize("header", ["9" * 5000, "Fri, 31 Dec 9999 23:59:59 GMT"])
     def test_a_retry_after_of_millennia_is_a_day(self, header: str) -> None:
-        assert retry_after_seconds(header, NOW) == MAX_RETRY_AFTER
+        assert read_retry_after(header, NOW) == MAX_RETRY_AFTER
 
 
 class TestExchanges:
@@ -192,7 +191,7 @@ class TestExchanges:
             run = Run(lambda timing, report: exchange.submit(request, timing=timing, report=report), reply)
             assert run.sent <= (1 if isinstance(run.outcome, AmbiguousSubmitError) else MAX_ATTEMPTS)
             if isinstance(run.outcome, str):
-                url = next(exchange.status(run.outcome, "m", timing=Timing(), report=print))
+                url = next(exchange.fetch_status(run.outcome, "m", timing=Timing(), report=print))
                 assert isinstance(url, Send)
                 assert url.path.isascii()
 
@@ -220,7 +219,7 @@ class TestRetryAfter:
     @number_of_inputs(1000)
     def test_of_any_text_is_seconds_or_nothing(self, number: int) -> None:
         def check(header: str) -> None:
-            seconds = retry_after_seconds(header, NOW)
+            seconds = read_retry_after(header, NOW)
             assert seconds is None or 0 <= seconds <= MAX_RETRY_AFTER
 
         try_many("Retry-After headers", number, retry_afters(), check)
@@ -262,27 +261,6 @@ class TestManifests:
         try_many("manifests", number, mutated([MANIFEST.to_json()]), check)
 
 
-_moments = st.none() | st.floats(0.001, 1e11)
-_statuses = st.builds(
-    TaskStatus,
-    task_id=st.text(),
-    state=st.text() | st.sampled_from(["success", "failed"]),
-    urls=st.lists(st.text()).map(tuple),
-    fail_code=st.none() | st.text(),
-    fail_message=st.none() | st.text(),
-    created_at=_moments,
-    completed_at=_moments,
-)
-VERDICTS = st.builds(
-    Verdict,
-    task_id=st.text(),
-    outcome=st.sampled_from(Outcome),
-    polls=st.integers(0, 10**6),
-    deadline=st.floats(0, 1e11),
-    status=st.none() | _statuses,
-    problem=st.none() | st.text(),
-    kind=st.sampled_from(Kind),
-)
 SUBMISSIONS = st.builds(
     Submission,
     seedream_task_id=st.text(),
@@ -300,15 +278,6 @@ class TestOwnRecords:
 
     A journal is the exception: reading it wrongly would pay twice, so what is none says so.
     """
-
-    @given(VERDICTS)
-    def test_a_verdict(self, verdict: Verdict) -> None:
-        assert Verdict.from_json(json.loads(json.dumps(verdict.to_json()))) == verdict
-
-    @given(VERDICTS)
-    def test_every_verdict_is_a_success_or_a_documented_error(self, verdict: Verdict) -> None:
-        with suppress(SeedreamError):
-            assert verdict.success().succeeded
 
     @given(SUBMISSIONS)
     def test_a_submission(self, submission: Submission) -> None:

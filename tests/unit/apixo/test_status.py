@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_seedream.apixo.status import TaskStatus
+from airflow_provider_seedream.apixo.status import MAX_TASK_ID, TaskStatus, is_task_id
 from airflow_provider_seedream.errors import UnreadableAnswerError
 
 URLS = ["https://r2.apixo.ai/img1.png", "https://cdn.apixo.ai/img2.png"]
@@ -44,6 +44,16 @@ class TestShapesSeenInTheWild:
 
     def test_unknown_fields_are_ignored(self) -> None:
         assert read(state="pending", progress=0.4, nested={"a": []}).state == "pending"
+
+
+class TestATaskId:
+    @pytest.mark.parametrize("value", ["task_12345678", "0", "a/b?c&d", "狐", "x" * MAX_TASK_ID])
+    def test_is_any_text_that_can_be_stored_and_printed(self, value: str) -> None:
+        assert is_task_id(value)
+
+    @pytest.mark.parametrize("value", ["", "x" * (MAX_TASK_ID + 1), "a\nb", "a\0", "\ud800", None, 7, ["t1"]])
+    def test_is_nothing_else(self, value: Any) -> None:
+        assert not is_task_id(value)
 
 
 class TestWhatCannotBeRead:

@@ -27,7 +27,7 @@ from airflow_provider_seedream.callbacks.delivery import (
     Delivery,
     DeliveryRecord,
     ResumeEvent,
-    delivery_key,
+    make_delivery_key,
 )
 from airflow_provider_seedream.callbacks.token import CallbackToken
 from airflow_provider_seedream.purchases.journal_store import KEY
@@ -217,7 +217,7 @@ class TestTheNote:
         receive(token, FINISHED, NOW)
         with create_session(scoped=False) as session:
             query = select(TaskStateStoreModel.expires_at).where(
-                TaskStateStoreModel.key == delivery_key(token.digest)
+                TaskStateStoreModel.key == make_delivery_key(token.digest)
             )
             assert session.scalar(query).timestamp() == NOW + 30 * 24 * 3600
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_seedream.apixo.account import Account
-from airflow_provider_seedream.callbacks.address import callback_base_url, callback_url
+from airflow_provider_seedream.callbacks.address import find_base_url, make_callback_url
 from airflow_provider_seedream.callbacks.token import CallbackToken
 from airflow_provider_seedream.errors import InvalidRequestError
 from airflow_provider_seedream.urls import TaskAddress
@@ -27,7 +27,7 @@ def account(callback_base_url: str | None = None, *, sandbox: bool = False) -> A
 
 
 def base_url(url: str | None, *, sandbox: bool = False) -> str:
-    return callback_base_url(account(url, sandbox=sandbox), "shop")
+    return find_base_url(account(url, sandbox=sandbox), "shop")
 
 
 def refusal(url: str | None, *, sandbox: bool = False) -> str:
@@ -132,7 +132,7 @@ class TestTheWholeAddress:
         token = CallbackToken.for_purchase(
             TaskAddress("a dag/ä", "manual__2026-11-22T09:00:00+00:00", "t.x", 3)
         )
-        url = callback_url("https://example.com/airflow", token)
+        url = make_callback_url("https://example.com/airflow", token)
         prefix, _, last = url.rpartition("/")
         assert prefix == "https://example.com/airflow/seedream/callback"
         assert CallbackToken.from_text(last) == token

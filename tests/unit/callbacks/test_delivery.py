@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_seedream.apixo.status import TaskStatus
-from airflow_provider_seedream.callbacks.delivery import Delivery, ResumeEvent
+from airflow_provider_seedream.callbacks.delivery import Delivery, DeliveryRecord, ResumeEvent
 
 
 def delivery(code: int = 200, **data: Any) -> Delivery | None:
@@ -53,10 +53,36 @@ def test_a_delivery_of_no_task_is_none(task_id: Any) -> None:
     assert delivery(taskId=task_id, state="success") is None
 
 
-class TestAResumption:
+class TestADeliveryRecord:
+    RECORD = DeliveryRecord(
+        digest="d", seedream_task_id="t1", state="success", delivered_at=9.5, resumed=(("wait", -1),)
+    )
+
     def test_comes_through_as_json(self) -> None:
-        resumption = ResumeEvent(delivered_at=1.5, deadline=9.0, seedream_task_ids=("task_1", "task_2"))
-        assert ResumeEvent.from_event(json.loads(json.dumps(resumption.to_event()))) == resumption
+        assert DeliveryRecord.from_json(json.loads(json.dumps(self.RECORD.to_json()))) == self.RECORD
+
+    def test_remembers_every_task_that_was_resumed(self) -> None:
+        assert self.RECORD.with_resumed("wait", 3).resumed == (("wait", -1), ("wait", 3))
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            None,
+            [],
+            {},
+            {"digest": "d"},
+            {**RECORD.to_json(), "resumed": 1},
+            {**RECORD.to_json(), "delivered_at": "x"},
+        ],
+    )
+    def test_is_none_where_it_is_none(self, value: Any) -> None:
+        assert DeliveryRecord.from_json(value) is None
+
+
+class TestAResumeEvent:
+    def test_comes_through_as_json(self) -> None:
+        event = ResumeEvent(delivered_at=1.5, deadline=9.0, seedream_task_ids=("task_1", "task_2"))
+        assert ResumeEvent.from_event(json.loads(json.dumps(event.to_event()))) == event
 
     @pytest.mark.parametrize("fields", [{}, {"seedream_task_ids": None}, {"seedream_task_ids": "task_1"}])
     def test_of_another_release_is_read_without_what_it_does_not_say(self, fields: dict[str, Any]) -> None:

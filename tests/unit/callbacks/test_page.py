@@ -11,7 +11,7 @@ from airflow_provider_seedream.apixo.model import SEEDREAM_4_5
 from airflow_provider_seedream.callback_endpoint.limits import Limits
 from airflow_provider_seedream.callback_endpoint.retries import LONGEST_SECONDS
 from airflow_provider_seedream.callback_endpoint.standing import Reason
-from airflow_provider_seedream.callbacks.address import callback_url
+from airflow_provider_seedream.callbacks.address import make_callback_url
 from airflow_provider_seedream.callbacks.token import CallbackToken
 from airflow_provider_seedream.provider_info import get_provider_info
 from airflow_provider_seedream.settings import DEFAULT_MIN_DEFERRAL_SECONDS
@@ -70,5 +70,5 @@ class TestTheProxies:
         assert found
         for _ in range(100):
             token = CallbackToken.for_purchase(TaskAddress("ä dag", "manual__2026-11-22T09:00:00+00:00", "t"))
-            assert re.fullmatch(found[1], callback_url("", token))
+            assert re.fullmatch(found[1], make_callback_url("", token))
         assert not re.fullmatch(found[1], f"{CALLBACK_PATH}/../../api/v2/dags")

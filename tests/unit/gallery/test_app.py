@@ -140,7 +140,13 @@ def saved(rows: MetadataRows, tmp_path: Path) -> dict[str, Any]:
     return entry
 
 
-PAGES = ("/dags/art/runs/r1", TASK.path, TASK.image(1), TASK.thumbnail(1), TASK.file(1))
+PAGES = (
+    "/dags/art/runs/r1",
+    TASK.path,
+    TASK.make_image_path(1),
+    TASK.make_thumbnail_path(1),
+    TASK.make_file_path(1),
+)
 
 
 class TestOnlyReadersOfTheDag:
@@ -176,13 +182,16 @@ class TestOnlyReadersOfTheDag:
 
     def test_a_right_that_is_withdrawn_ends_with_the_next_request(self, log_in: Any, saved: Any) -> None:
         ann = log_in("art")
-        answer = ann.get(TASK.thumbnail(1))
+        answer = ann.get(TASK.make_thumbnail_path(1))
         assert answer.status_code == 200
         RightsPerDag.rights["ann"] = set()
         assert (
-            ann.get(TASK.thumbnail(1), headers={"If-None-Match": answer.headers["ETag"]}).status_code == 403
+            ann.get(
+                TASK.make_thumbnail_path(1), headers={"If-None-Match": answer.headers["ETag"]}
+            ).status_code
+            == 403
         )
-        assert ann.get(TASK.file(1)).status_code == 403
+        assert ann.get(TASK.make_file_path(1)).status_code == 403
 
     @pytest.mark.parametrize("token", ["", "x", "x.y.z"])
     def test_a_forged_token_is_refused(self, log_in: Any, saved: Any, token: str) -> None:
@@ -201,7 +210,7 @@ class TestOnlyReadersOfTheDag:
 
 class TestOnlyWhatTheTaskHasSaved:
     def test_is_served(self, log_in: Any, saved: Any, tmp_path: Path) -> None:
-        answer = log_in("art").get(TASK.file(1))
+        answer = log_in("art").get(TASK.make_file_path(1))
         assert answer.content == (tmp_path / "images" / "one.png").read_bytes()
         assert answer.headers["Content-Type"] == "image/png"
 
@@ -244,7 +253,7 @@ class TestOnlyWhatTheTaskHasSaved:
         manifest.write_text(json.dumps(forged))
         entry["images"][0]["name"] = name
         rows.task(rows.run("art", "r1"), "draw", xcoms={SAVED_KEY: entry})
-        for path in (TASK.thumbnail(1), TASK.file(1)):
+        for path in (TASK.make_thumbnail_path(1), TASK.make_file_path(1)):
             answer = log_in("art").get(path)
             assert answer.status_code == 422
             assert b"the secret" not in answer.content
@@ -252,8 +261,8 @@ class TestOnlyWhatTheTaskHasSaved:
     def test_a_manifest_elsewhere_is_not_read(self, log_in: Any, rows: MetadataRows, tmp_path: Path) -> None:
         entry = save(tmp_path / "images") | {"destination": str(tmp_path / "other")}
         rows.task(rows.run("art", "r1"), "draw", xcoms={SAVED_KEY: entry})
-        assert log_in("art").get(TASK.file(1)).status_code == 422
-        page = log_in("art").get(TASK.image(1))
+        assert log_in("art").get(TASK.make_file_path(1)).status_code == 422
+        page = log_in("art").get(TASK.make_image_path(1))
         assert page.status_code == 200
         assert "outside its destination" in page.text
 
@@ -281,7 +290,7 @@ class TestHeaders:
         assert "a fault" not in answer.text
 
     def test_nothing_in_an_image_runs(self, log_in: Any, saved: Any) -> None:
-        assert log_in("art").get(TASK.file(1)).headers["Content-Security-Policy"] == FILE_POLICY
+        assert log_in("art").get(TASK.make_file_path(1)).headers["Content-Security-Policy"] == FILE_POLICY
 
 
 class TestTextIsText:
@@ -289,7 +298,7 @@ class TestTextIsText:
         entry = save(tmp_path / "images", prompt=HOSTILE)
         rows.task(rows.run("art", "r1"), "draw", xcoms={SAVED_KEY: entry})
         ann = log_in("art")
-        for path in ("/", f"/?text={HOSTILE}", "/dags/art/runs/r1", TASK.path, TASK.image(1)):
+        for path in ("/", f"/?text={HOSTILE}", "/dags/art/runs/r1", TASK.path, TASK.make_image_path(1)):
             page = ann.get(path).text
             assert "<script>alert" not in page
             assert "&lt;script&gt;alert" in page
@@ -321,7 +330,7 @@ class TestFiles:
         assert file.closed
 
     def test_are_sent_as_they_are(self, log_in: Any, saved: Any, tmp_path: Path) -> None:
-        headers = log_in("art").get(TASK.file(1), headers={"Accept-Encoding": "gzip"}).headers
+        headers = log_in("art").get(TASK.make_file_path(1), headers={"Accept-Encoding": "gzip"}).headers
         assert headers["Content-Encoding"] == "identity"
         assert int(headers["Content-Length"]) == (tmp_path / "images" / "one.png").stat().st_size
 
@@ -330,10 +339,10 @@ class TestThumbnails:
     def test_that_were_made_for_one_task_are_not_served_to_a_forger(
         self, log_in: Any, saved: Any, rows: MetadataRows
     ) -> None:
-        assert log_in("art").get(TASK.thumbnail(1)).status_code == 200
+        assert log_in("art").get(TASK.make_thumbnail_path(1)).status_code == 200
         forged = saved | {"seedream_task_id": "another", "manifest": "file:///nowhere/x-manifest.json"}
         rows.task(rows.run("art", "r2"), "forged", xcoms={SAVED_KEY: forged})
-        answer = log_in("art").get(TaskAddress("art", "r2", "forged").thumbnail(1))
+        answer = log_in("art").get(TaskAddress("art", "r2", "forged").make_thumbnail_path(1))
         assert answer.status_code == 422
 
     def test_a_forger_does_not_learn_whose_images_lie_there(
@@ -342,23 +351,23 @@ class TestThumbnails:
         forged = saved | {"seedream_task_id": "guessed"}
         rows.task(rows.run("art", "r2"), "forged", xcoms={SAVED_KEY: forged})
         task = TaskAddress("art", "r2", "forged")
-        for path in (task.thumbnail(1), task.image(1)):
+        for path in (task.make_thumbnail_path(1), task.make_image_path(1)):
             assert "task_1 " not in log_in("art").get(path).text.replace("task_1-", "")
 
     def test_are_small_and_not_sent_twice(self, log_in: Any, saved: Any, tmp_path: Path) -> None:
         ann = log_in("art")
-        answer = ann.get(TASK.thumbnail(1))
+        answer = ann.get(TASK.make_thumbnail_path(1))
         assert answer.headers["Content-Type"] == "image/webp"
         assert len(answer.content) * 5 < (tmp_path / "images" / "one.png").stat().st_size
         assert max(Image.open(io.BytesIO(answer.content)).size) <= 480
-        again = ann.get(TASK.thumbnail(1), headers={"If-None-Match": answer.headers["ETag"]})
+        again = ann.get(TASK.make_thumbnail_path(1), headers={"If-None-Match": answer.headers["ETag"]})
         assert (again.status_code, again.content) == (304, b"")
 
     def test_are_made_once(self, log_in: Any, saved: Any, tmp_path: Path) -> None:
         ann = log_in("art")
-        first = ann.get(TASK.thumbnail(1)).content
+        first = ann.get(TASK.make_thumbnail_path(1)).content
         (tmp_path / "images" / "one.png").unlink()
-        assert ann.get(TASK.thumbnail(1)).content == first
+        assert ann.get(TASK.make_thumbnail_path(1)).content == first
 
 
 class TestBadDays:
@@ -367,16 +376,16 @@ class TestBadDays:
         rows.task(rows.run("art", "r1"), "draw", xcoms={SAVED_KEY: entry})
         ann = log_in("art")
         assert "a fox" in ann.get("/").text
-        answer = ann.get(TASK.thumbnail(1))
+        answer = ann.get(TASK.make_thumbnail_path(1))
         assert (answer.status_code, answer.headers["Content-Type"]) == (502, "text/plain; charset=utf-8")
         assert "storage" in answer.text
-        page = ann.get(TASK.image(1))
+        page = ann.get(TASK.make_image_path(1))
         assert page.status_code == 200
         assert "cannot read the storage" in page.text
 
     def test_a_deleted_image_says_so(self, log_in: Any, saved: Any, tmp_path: Path) -> None:
         (tmp_path / "images" / "one.png").unlink()
-        answer = log_in("art").get(TASK.thumbnail(1))
+        answer = log_in("art").get(TASK.make_thumbnail_path(1))
         assert answer.status_code == 404
         assert "deleted" in answer.text
 
@@ -384,7 +393,7 @@ class TestBadDays:
         self, log_in: Any, saved: Any, tmp_path: Path
     ) -> None:
         save(tmp_path / "images", prompt="another")
-        answer = log_in("art").get(TASK.thumbnail(1))
+        answer = log_in("art").get(TASK.make_thumbnail_path(1))
         assert answer.status_code == 409
         assert "replaced" in answer.text
 
@@ -420,7 +429,7 @@ class TestBadDays:
     ) -> None:
         manifest = tmp_path / "images" / "task_1-manifest.json"
         manifest.write_text(json.dumps(json.loads(manifest.read_text()) | changes))
-        assert log_in("art").get(TASK.image(1)).status_code == 200
+        assert log_in("art").get(TASK.make_image_path(1)).status_code == 200
 
     def test_an_endless_number_in_a_manifest_is_refused(
         self, log_in: Any, saved: Any, tmp_path: Path
@@ -429,8 +438,8 @@ class TestBadDays:
         nonsense = json.loads(manifest.read_text())
         nonsense["images"][0]["bytes"] = 10**400
         manifest.write_text(json.dumps(nonsense))
-        assert "is broken" in log_in("art").get(TASK.image(1)).text
-        assert log_in("art").get(TASK.file(1)).status_code == 422
+        assert "is broken" in log_in("art").get(TASK.make_image_path(1)).text
+        assert log_in("art").get(TASK.make_file_path(1)).status_code == 422
 
     def test_empty_fields_of_the_form_mean_all(self, log_in: Any, saved: Any) -> None:
         assert "a fox" in log_in("art").get("/?dag_id=&text=&since=&until=").text
@@ -444,5 +453,5 @@ class TestBadDays:
         token = auth.generate_jwt(SimpleAuthManagerUser(username="ann", role="viewer"))
         client = TestClient(host, cookies={"_token": token})
         page = client.get(f"/airflow{MOUNT}{TASK.path}").text
-        assert f'"/airflow{MOUNT}{TASK.thumbnail(1)}"' in page
+        assert f'"/airflow{MOUNT}{TASK.make_thumbnail_path(1)}"' in page
         assert f'"{MOUNT}/' not in page

@@ -224,13 +224,13 @@ class TestAddressesBeginWithThePrefix:
     """``[api] base_url = http://host/airflow``."""
 
     def test_a_tile_opens_its_image(self) -> None:
-        assert {"class": "open frame", "href": f"/airflow/seedream{TASK.image(2)}"} in browse(PICTURE).all(
-            "a"
-        )
+        assert {"class": "open frame", "href": f"/airflow/seedream{TASK.make_image_path(2)}"} in browse(
+            PICTURE
+        ).all("a")
 
     def test_a_tile_shows_its_thumbnail_and_never_the_file(self) -> None:
         page = browse(PICTURE)
-        assert [img["src"] for img in page.all("img")] == [f"/airflow/seedream{TASK.thumbnail(2)}"]
+        assert [img["src"] for img in page.all("img")] == [f"/airflow/seedream{TASK.make_thumbnail_path(2)}"]
 
     def test_a_tile_leads_to_the_task_in_airflow(self) -> None:
         links = [link["href"] for link in browse(PICTURE).all("a") if "data-airflow" in link]
@@ -409,7 +409,7 @@ class TestTheSummary:
 class TestThePageOfAnImage:
     def test_shows_the_image_and_keeps_its_place(self) -> None:
         (image,) = image_page().all("img")
-        assert image["src"] == f"/airflow/seedream{TASK.file(2)}"
+        assert image["src"] == f"/airflow/seedream{TASK.make_file_path(2)}"
         assert (image["width"], image["height"]) == ("2848", "1600")
         assert image["alt"] == "a lighthouse at dusk"
 
@@ -438,7 +438,10 @@ class TestThePageOfAnImage:
             return {link["rel"]: link["href"] for link in page.all("a") if "rel" in link}
 
         here = "/airflow/seedream"
-        assert neighbours(image_page()) == {"prev": here + TASK.image(1), "next": here + TASK.image(3)}
+        assert neighbours(image_page()) == {
+            "prev": here + TASK.make_image_path(1),
+            "next": here + TASK.make_image_path(3),
+        }
         assert neighbours(image_page(previous=None, next=None)) == {}
 
     def test_leads_back_to_its_tile(self) -> None:

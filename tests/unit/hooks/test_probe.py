@@ -109,7 +109,7 @@ class TestAPersonWaits:
 
     def test_not_for_a_host_that_never_answers(self) -> None:
         with silent_host() as base_url:
-            ok, words = try_at(base_url, patience=0.3)
+            ok, words = try_at(base_url, timeout=0.3)
         assert not ok
         assert f"{base_url} cannot be reached" in words
         assert "0.3 s" in words
@@ -118,7 +118,7 @@ class TestAPersonWaits:
         found = threading.Event()
         monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **more: found.wait(60))
         started = time.monotonic()
-        ok, words = try_at(UNKNOWN_HOST, patience=0.3)
+        ok, words = try_at(UNKNOWN_HOST, timeout=0.3)
         waited = time.monotonic() - started
         found.set()
         assert waited < 30

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
+import pendulum
 import pytest
 
 from airflow_provider_seedream.apixo.exchange import Timing
@@ -20,7 +23,6 @@ from airflow_provider_seedream.errors import (
     SeedreamError,
     TaskFailedError,
 )
-from airflow_provider_seedream.hooks import shared_client
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from tests.support.apixo import KEY, Apixo, Connect
 from tests.support.raw_servers import closed_port, raw_server
@@ -53,7 +55,7 @@ def hook(request: pytest.FixtureRequest, connected: Apixo) -> BothFlavours:
 
 
 class TestTheCalls:
-    def test_submit_wait_and_look(self, hook: BothFlavours, connected: Apixo) -> None:
+    def test_submit_wait_and_poll(self, hook: BothFlavours, connected: Apixo) -> None:
         task_id = hook.submit(REQUEST)
         finished = hook.wait(task_id)
         assert len(finished.urls) == 2
@@ -76,6 +78,14 @@ class TestTheCalls:
         task_id = hook.submit(GenerateRequest(prompt="x [[seconds:90000]]"))
         with pytest.raises(DeadlineError, match=f"{task_id}.*cannot be cancelled"):
             hook.wait(task_id, timeout=0.2)
+
+    @pytest.mark.parametrize("timeout", [timedelta(seconds=0.2), pendulum.duration(seconds=0.2)])
+    def test_a_timeout_may_be_a_timedelta(self, hook: BothFlavours, timeout: timedelta) -> None:
+        task_id = hook.submit(GenerateRequest(prompt="x [[seconds:90000]]"))
+        started = time.monotonic()
+        with pytest.raises(DeadlineError, match=f"{task_id}.*cannot be cancelled"):
+            hook.wait(task_id, timeout=timeout)
+        assert time.monotonic() - started >= 0.2
 
     def test_a_state_of_another_page_is_in_progress(
         self, hook: BothFlavours, connected: Apixo, capsys: pytest.CaptureFixture[str]
@@ -168,7 +178,7 @@ class TestNoMoneyIsSpentTwice:
                 hook.submit(REQUEST)
 
 
-class TestLooksSurvive:
+class TestPollsSurvive:
     @pytest.mark.parametrize(
         "fault",
         [
@@ -241,24 +251,6 @@ class TestConnectionTest:
         ok, message = SeedreamHook().test_connection()
         assert not ok
         assert message == "It has no API key. Put your APIXO API key into its password field."
-
-
-class TestATriggererSharesOneClient:
-    async def test_per_account(self, connected: Apixo) -> None:
-        account = SeedreamHook().account
-        async with (
-            shared_client.shared_poll_client(account) as first,
-            shared_client.shared_poll_client(await SeedreamHook().account_async()) as second,
-        ):
-            assert first is second
-        async with shared_client.shared_poll_client(account) as third:
-            assert third is not first
-
-    async def test_a_hundred_waits_share_their_connections(self, connected: Apixo) -> None:
-        hook = SeedreamHook()
-        task_ids = [await hook.submit_async(GenerateRequest(prompt=f"fox {n}")) for n in range(100)]
-        results = await asyncio.gather(*(SeedreamHook().wait_async(task_id) for task_id in task_ids))
-        assert [status.task_id for status in results] == task_ids
 
 
 # --- small servers that misbehave ---------------------------------------------------------------------

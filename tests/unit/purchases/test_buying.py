@@ -17,7 +17,7 @@ from PIL import Image
 
 from airflow_provider_seedream import airflow_compat
 from airflow_provider_seedream.apixo.request import GenerateRequest
-from airflow_provider_seedream.callbacks.delivery import delivery_key
+from airflow_provider_seedream.callbacks.delivery import make_delivery_key
 from airflow_provider_seedream.errors import (
     TooFewImagesError,
 )
@@ -231,7 +231,7 @@ class TestWhatIsSent:
         operator, _ = tries.run_until_deferral()
         endpoint.stores.append(tries.store)
         first = endpoint.wait_for()
-        tries.store.set(delivery_key(first.token.digest), first.note.to_json())
+        tries.store.set(make_delivery_key(first.token.digest), first.note.to_json())
         tries.resume(operator, resumption())
         second = endpoint.wait_for(2)
         assert first.token.nonce != second.token.nonce

@@ -16,7 +16,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTas
 from airflow.sdk import BaseOperator
 
 from airflow_provider_seedream.apixo.request import GenerateRequest
-from airflow_provider_seedream.callbacks.delivery import DeliveryRecord, delivery_key
+from airflow_provider_seedream.callbacks.delivery import DeliveryRecord, make_delivery_key
 from airflow_provider_seedream.errors import (
     AmbiguousSubmitError,
     PollFailedError,
@@ -252,7 +252,7 @@ class TestACallbackTellsALostAnswer:
         forged = DeliveryRecord(
             digest=digest, seedream_task_id="task_of_another", state="success", delivered_at=1.0
         )
-        tries.store.set(delivery_key(digest), forged.to_json())
+        tries.store.set(make_delivery_key(digest), forged.to_json())
         with pytest.raises(AmbiguousSubmitError):
             tries.run()
         assert len(connected.tasks()) == 1
@@ -271,7 +271,7 @@ class TestACallbackTellsALostAnswer:
         forged = DeliveryRecord(
             digest=digest, seedream_task_id=older, state="success", delivered_at=time.time()
         )
-        tries.store.set(delivery_key(digest), forged.to_json())
+        tries.store.set(make_delivery_key(digest), forged.to_json())
         with pytest.raises(AmbiguousSubmitError):
             tries.run()
 

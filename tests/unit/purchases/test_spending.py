@@ -140,7 +140,7 @@ class TestTheSum:
         ("state", "urls", "cost"), [("success", ("u",), "0.245"), ("failed", (), "0.21")]
     )
     def test_and_then_with_what_came(self, state: str, urls: tuple[str, ...], cost: str) -> None:
-        verdict = Verdict.of_status(TaskStatus("task_1", state, urls))
+        verdict = Verdict.from_status(TaskStatus("task_1", state, urls))
         assert verdict
         assert total_spent(self.JOURNAL, {"task_1": verdict}) == Decimal(cost)
 

@@ -1,4 +1,4 @@
-"""The trigger: only looks, ends with one event, survives being stored, restarted and run twice."""
+"""The trigger: only polls, ends with one event, survives being stored, restarted and run twice."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class TestOneEvent:
         task_ids = await submit()
         (verdict,) = await verdicts(trigger(task_ids))
         assert verdict.outcome is Outcome.FINISHED
-        assert len(verdict.success().urls) == 1
+        assert len(verdict.require_success().urls) == 1
 
     async def test_for_many_tasks(self, connected: Apixo) -> None:
         task_ids = await submit(count=5)
@@ -71,14 +71,16 @@ class TestOneEvent:
     async def test_never_within_the_first_seconds_of_a_deferral(
         self, connected: Apixo, monkeypatch: pytest.MonkeyPatch, sudden: dict[str, Any]
     ) -> None:
-        monkeypatch.setattr("airflow_provider_seedream.triggers.seedream.backoff", lambda *args, **kw: 0.01)
+        monkeypatch.setattr(
+            "airflow_provider_seedream.triggers.seedream.compute_backoff", lambda *args, **kw: 0.01
+        )
         task_ids = await submit()
         not_before = time.time() + 0.7
         await events(trigger(task_ids, not_before=not_before, **sudden))
         assert time.time() >= not_before
 
 
-class TestOnlyLooks:
+class TestOnlyPolls:
     async def test_two_at_once_buy_nothing_and_agree(self, connected: Apixo) -> None:
         task_ids = await submit()
         first, second = await asyncio.gather(verdicts(trigger(task_ids)), verdicts(trigger(task_ids)))
@@ -106,7 +108,7 @@ class TestOnlyLooks:
 
 
 class TestBadDays:
-    async def test_a_deadline_that_has_passed_gets_one_last_look(self, connected: Apixo) -> None:
+    async def test_a_deadline_that_has_passed_gets_one_last_poll(self, connected: Apixo) -> None:
         task_ids = await submit("x [[seconds:90000]]")
         (verdict,) = await verdicts(trigger(task_ids, deadline=time.time() - 100))
         assert verdict.outcome is Outcome.TIMEOUT
@@ -142,7 +144,7 @@ class TestBadDays:
         assert verdict.outcome is Outcome.ERROR
         assert verdict.polls == polls
         with pytest.raises(Exception, match=rf"{task_ids[0]}.*The task itself is not affected"):
-            verdict.success()
+            verdict.require_success()
 
     @pytest.mark.parametrize("headers", [{}, {"Retry-After": "0"}], ids=["silent", "Retry-After 0"])
     async def test_being_throttled_for_good_lasts_until_the_deadline_and_is_no_hot_loop(
@@ -157,7 +159,9 @@ class TestBadDays:
     async def test_a_deleted_connection_is_one_event(
         self, connected: Apixo, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("airflow_provider_seedream.triggers.seedream.backoff", lambda *args, **kw: 0.01)
+        monkeypatch.setattr(
+            "airflow_provider_seedream.triggers.seedream.compute_backoff", lambda *args, **kw: 0.01
+        )
         (verdict,) = await verdicts(trigger(["t1"], seedream_conn_id="nobody"))
         assert verdict.outcome is Outcome.ERROR
         assert "nobody" in str(verdict.problem)
@@ -174,7 +178,9 @@ class TestBadDays:
             return hook.get_connection(conn_id)
 
         task_ids = await submit()
-        monkeypatch.setattr("airflow_provider_seedream.triggers.seedream.backoff", lambda *args, **kw: 0.01)
+        monkeypatch.setattr(
+            "airflow_provider_seedream.triggers.seedream.compute_backoff", lambda *args, **kw: 0.01
+        )
         monkeypatch.setattr("airflow.providers.common.compat.connection.get_async_connection", busy_at_first)
         (verdict,) = await verdicts(trigger(task_ids))
         assert (verdict.outcome, len(lookups)) == (Outcome.FINISHED, 3)
@@ -205,7 +211,9 @@ class TestBadDays:
 class TestEndedFromOutside:
     """Airflow calls ``on_kill`` when a deferred task is marked or cleared, or resumed by another way."""
 
-    async def last_words(self, one: SeedreamTaskTrigger, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    async def end_from_outside(
+        self, one: SeedreamTaskTrigger, capsys: pytest.CaptureFixture[str]
+    ) -> list[str]:
         capsys.readouterr()
         await one.on_kill()
         return re.findall(
@@ -217,7 +225,7 @@ class TestEndedFromOutside:
     ) -> None:
         task_ids = await submit("x [[seconds:90000]] [[state:processing_r2]]")
         await events(trigger(task_ids, deadline=time.time() + 0.2))
-        (words,) = await self.last_words(trigger(task_ids), capsys)
+        (words,) = await self.end_from_outside(trigger(task_ids), capsys)
         assert f"Task {task_ids[0]} is in state p" in words
         assert "cannot be cancelled: it will still be billed when it delivers" in words
         assert f"seedream_task_id='{task_ids[0]}'" in words
@@ -227,7 +235,7 @@ class TestEndedFromOutside:
     ) -> None:
         task_ids = await submit()
         await events(trigger(task_ids))
-        (words,) = await self.last_words(trigger(task_ids), capsys)
+        (words,) = await self.end_from_outside(trigger(task_ids), capsys)
         assert f"Task {task_ids[0]} has delivered 1 image(s), which are billed" in words
         assert "cancelled" not in words
 
@@ -236,14 +244,14 @@ class TestEndedFromOutside:
     ) -> None:
         task_ids = await submit("x [[fail:PromptInvalid]]")
         await events(trigger(task_ids))
-        (words,) = await self.last_words(trigger(task_ids), capsys)
+        (words,) = await self.end_from_outside(trigger(task_ids), capsys)
         assert words.endswith(f"Task {task_ids[0]} has failed; APIXO refunds its pre-charge.")
 
-    async def test_looks_once_at_each_task_and_buys_nothing(
+    async def test_polls_each_task_once_and_buys_nothing(
         self, connected: Apixo, capsys: pytest.CaptureFixture[str]
     ) -> None:
         task_ids = await submit("x [[seconds:90000]]", count=5)
-        words = await self.last_words(trigger(task_ids), capsys)
+        words = await self.end_from_outside(trigger(task_ids), capsys)
         assert [task_id for task_id, line in zip(task_ids, words, strict=True) if task_id in line] == task_ids
         assert [task["polls"] for task in connected.tasks()] == [1] * 5
 
@@ -252,7 +260,7 @@ class TestEndedFromOutside:
         [{"status": 500, "body": "oops"}, {"drop": "before"}, {"status": 429}, {"delay": 30.0}],
         ids=["500", "no answer", "throttled", "hanging"],
     )
-    async def test_names_the_task_even_when_it_cannot_look(
+    async def test_names_the_task_even_when_it_cannot_poll(
         self,
         connected: Apixo,
         capsys: pytest.CaptureFixture[str],
@@ -262,18 +270,18 @@ class TestEndedFromOutside:
         monkeypatch.setattr("airflow_provider_seedream.triggers.seedream.LAST_POLL_SECONDS", 1)
         task_ids = await submit("x [[seconds:90000]]")
         connected.fault("/statusTask", times=100, **fault)
-        (words,) = await self.last_words(trigger(task_ids), capsys)
+        (words,) = await self.end_from_outside(trigger(task_ids), capsys)
         assert f"Task {task_ids[0]} is in a state that could not be read" in words
         assert "will still be billed" in words
 
     async def test_names_the_task_even_without_a_connection(
         self, connected: Apixo, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        (words,) = await self.last_words(trigger(["t1"], seedream_conn_id="nobody"), capsys)
+        (words,) = await self.end_from_outside(trigger(["t1"], seedream_conn_id="nobody"), capsys)
         assert "Task t1 is in a state that could not be read" in words
         assert "nobody" in words
 
-    async def test_where_it_may_have_been_a_callback_the_look_is_left_to_the_worker(
+    async def test_where_it_may_have_been_a_callback_the_poll_is_left_to_the_worker(
         self, connected: Apixo, capsys: pytest.CaptureFixture[str]
     ) -> None:
         task_ids = await submit(count=2)
@@ -283,7 +291,7 @@ class TestEndedFromOutside:
         assert "warning" not in said
         assert [task["polls"] for task in connected.tasks()] == [0, 0]
 
-    def test_ends_before_airflow_loses_patience(self) -> None:
+    def test_ends_before_airflow_cuts_it_off(self) -> None:
         assert conf.getint("triggerer", "on_kill_timeout", fallback=30) > LAST_POLL_SECONDS
 
 

@@ -13,7 +13,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.sdk import BaseOperator
 
-from airflow_provider_seedream.callbacks.delivery import DeliveryRecord, delivery_key
+from airflow_provider_seedream.callbacks.delivery import DeliveryRecord, make_delivery_key
 from airflow_provider_seedream.operators.seedream import (
     SeedreamGenerateOperator,
 )
@@ -157,7 +157,7 @@ class TestResumedByACallback:
             state="success",
             delivered_at=time.time(),
         )
-        tries.store.set(delivery_key(forged.digest), forged.to_json())
+        tries.store.set(make_delivery_key(forged.digest), forged.to_json())
         deadline = time.time() + 7
         outcome = tries.resume_until_deferral(operator, resumption(deadline))
         again = deferral(outcome)

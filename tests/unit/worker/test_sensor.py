@@ -13,7 +13,7 @@ from airflow.sdk import DAG
 from airflow_provider_seedream.apixo.exchange import Timing
 from airflow_provider_seedream.apixo.records import Submission
 from airflow_provider_seedream.apixo.request import GenerateRequest
-from airflow_provider_seedream.callbacks.delivery import DELIVERY_XCOM_KEY, DeliveryRecord, waiter_key
+from airflow_provider_seedream.callbacks.delivery import DELIVERY_XCOM_KEY, DeliveryRecord, make_waiter_key
 from airflow_provider_seedream.errors import DeadlineError
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import SeedreamSubmitOperator
@@ -89,7 +89,7 @@ class TestWaitingForACallback:
     def test_it_says_for_what_it_waits_and_polls_rarely(self) -> None:
         tries = sensor(buy(LONG))
         asked = deferral(tries.run_until_deferral()[1])
-        assert tries.store.get(waiter_key(DIGEST))
+        assert tries.store.get(make_waiter_key(DIGEST))
         assert (asked["first_poll"], asked["interval_high"], asked["awaits_callback"]) == (20, 60, True)
 
     def test_its_pace_can_be_chosen(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_seedream.links.seedream import SeedreamGalleryLink, SeedreamResultLink, gallery_address
+from airflow_provider_seedream.links.seedream import SeedreamGalleryLink, SeedreamResultLink, make_gallery_url
 from airflow_provider_seedream.operators.seedream import (
     SeedreamDownloadOperator,
     SeedreamGenerateOperator,
@@ -49,7 +49,7 @@ class TestGalleryLink:
         monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://host.example/airflow/")
         link = SeedreamGalleryLink().get_link(None, ti_key=task_key(run_id="r"))  # type: ignore[arg-type]
         assert link == "/airflow/dags/art/runs/r/tasks/draw/plugin/seedream-task"
-        assert gallery_address(task_key(run_id="r")) == f"https://host.example{link}"
+        assert make_gallery_url(task_key(run_id="r")) == f"https://host.example{link}"
 
     def test_is_there_as_soon_as_the_task_is_bought(self, connected: Apixo, tmp_path: Path) -> None:
         tries = TaskTries(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from airflow_provider_seedream.apixo.causes import fail_cause, http_cause
+from airflow_provider_seedream.apixo.causes import find_fail_cause, find_http_cause
 from airflow_provider_seedream.errors import Kind
 
 # From the page's two tables: code, and whether the page says to retry it as it is.
@@ -51,25 +51,25 @@ OLDER_FAIL_CODES = {
 class TestTables:
     @pytest.mark.parametrize(("code", "retry_helps"), HTTP_CODES.items())
     def test_http_codes_of_the_page(self, code: int, retry_helps: bool) -> None:
-        cause = http_cause(code)
+        cause = find_http_cause(code)
         assert cause.retryable is retry_helps
         assert cause.meaning
         assert cause.remedy
 
     @pytest.mark.parametrize(("code", "retry_helps"), FAIL_CODES.items())
     def test_fail_codes_of_the_page(self, code: str, retry_helps: bool) -> None:
-        cause = fail_cause(code)
+        cause = find_fail_cause(code)
         assert cause.retryable is retry_helps
         assert cause.kind is not Kind.UNKNOWN
         assert cause.remedy
 
     @pytest.mark.parametrize(("code", "kind"), OLDER_FAIL_CODES.items())
     def test_fail_codes_of_other_pages(self, code: str, kind: Kind) -> None:
-        assert fail_cause(code).kind is kind
+        assert find_fail_cause(code).kind is kind
 
     @pytest.mark.parametrize("spelling", ["Upload error", "UploadError", "UPLOAD_ERROR", "upload-error"])
     def test_spelling_does_not_matter(self, spelling: str) -> None:
-        assert fail_cause(spelling) is fail_cause("Upload error")
+        assert find_fail_cause(spelling) is find_fail_cause("Upload error")
 
 
 class TestRuleForUnknownCodes:
@@ -87,11 +87,11 @@ class TestRuleForUnknownCodes:
         ],
     )
     def test_a_word_in_the_fail_code_decides(self, code: str | None, kind: Kind) -> None:
-        assert fail_cause(code).kind is kind
+        assert find_fail_cause(code).kind is kind
 
     def test_an_unknown_fail_code_may_be_retried(self) -> None:
-        assert fail_cause("Kaboom").retryable
+        assert find_fail_cause("Kaboom").retryable
 
     @pytest.mark.parametrize(("code", "retry_helps"), [(418, False), (499, False), (507, True), (302, True)])
     def test_http_codes(self, code: int, retry_helps: bool) -> None:
-        assert http_cause(code).retryable is retry_helps
+        assert find_http_cause(code).retryable is retry_helps

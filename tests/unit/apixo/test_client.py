@@ -62,7 +62,7 @@ def on_an_event_loop(account: Account) -> Answer:
     return asyncio.run(ask())
 
 
-def looking(account: Account) -> Answer:
+def polling(account: Account) -> Answer:
     async def ask() -> Answer:
         async with shared_poll_client(account) as client:
             return await client.run(once())
@@ -70,7 +70,7 @@ def looking(account: Account) -> Answer:
     return asyncio.run(ask())
 
 
-@pytest.fixture(params=[blocking, on_an_event_loop, looking])
+@pytest.fixture(params=[blocking, on_an_event_loop, polling])
 def ask(request: pytest.FixtureRequest) -> Driver:
     driver: Driver = request.param
     return driver
@@ -198,7 +198,7 @@ class TestMemoryIsBounded:
         assert f"larger than {clients.MAX_BODY_BYTES} bytes" in fault.detail
 
 
-class TestGarbageOnTheWireIsAFault:
+class TestGarbageOnTheWireIsNoAnswer:
     @pytest.mark.parametrize(
         "answer",
         [
@@ -222,7 +222,7 @@ class TestGarbageOnTheWireIsAFault:
             fault = ask(account(port))
         assert isinstance(fault, NoAnswer)
         # aiohttp's transport cannot tell, which is why nothing is bought through it.
-        assert fault.delivered or ask is looking
+        assert fault.delivered or ask is polling
 
     @pytest.mark.parametrize(
         "header",
