@@ -18,7 +18,7 @@ from airflow_provider_seedream.airflow_compat import has_task_state_store
 from airflow_provider_seedream.apixo.causes import normalize_code
 from airflow_provider_seedream.apixo.rules import TEXT_TO_IMAGE, is_digits, show_value
 from airflow_provider_seedream.errors import DestinationError, InvalidRequestError, Problem
-from airflow_provider_seedream.storage.location import destination_url
+from airflow_provider_seedream.storage.location import read_destination_url
 from airflow_provider_seedream.storage.naming import check_template
 from airflow_provider_seedream.times import to_seconds
 
@@ -239,7 +239,7 @@ def check_destination(destination: Any) -> None:
     if is_templated(destination):
         return
     try:
-        destination_url(destination)
+        read_destination_url(destination)
     except DestinationError as error:
         rule = error.cause.meaning.rstrip(".")
         problem = Problem("destination", show_value(str(destination)), rule, error.cause.remedy)

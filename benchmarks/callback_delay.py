@@ -1,4 +1,4 @@
-"""How long after its completion at APIXO a task goes on, told by a callback, compared with looking for it.
+"""Measures how long after its completion at APIXO a task goes on, told by a callback or by its polls.
 
 Both kinds wait side by side in one run of a real Airflow, in generations of 25-35 s: on PostgreSQL where its
 server and driver are installed, on SQLite otherwise. It takes about two minutes.
@@ -23,28 +23,28 @@ from tests.support.airflow_on_postgres import SETTINGS, postgres
 from tests.support.airflow_world import World, airflow_world
 
 DAG_ID = "callback_delay"
-KINDS = {"callback": "told by a callback", "async": "looked for"}
+KINDS = {"callback": "told by a callback", "async": "polled"}
 DEFAULT_TASKS = 20
 LIMIT_SECONDS = 900
 
 
 def main() -> None:
-    """Print delay and looks of both."""
+    """Print delay and polls of both."""
     tasks = int(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_TASKS
     dags = {"benchmark": Path(__file__).parent / "dags"}
     env = SETTINGS | {"BENCH_TASKS": str(tasks)}
     with (
         tempfile.TemporaryDirectory() as base,
-        database() as url,
+        run_database() as url,
         airflow_world(Path(base), dags, time_scale=1, env=env, database_url=url) as world,
     ):
         report(world, run(world))
 
 
 @contextmanager
-def database() -> Iterator[str | None]:
-    """The URL of a PostgreSQL server, or ``None`` where it or its driver is missing."""
-    if obstacle := why_not_postgres():
+def run_database() -> Iterator[str | None]:
+    """Run a PostgreSQL server and yield its URL, or ``None`` where it or its driver is missing."""
+    if obstacle := describe_obstacle():
         print(f"On SQLite: {obstacle}")
         yield None
         return
@@ -52,8 +52,8 @@ def database() -> Iterator[str | None]:
         yield server.url
 
 
-def why_not_postgres() -> str:
-    """What is missing, or nothing."""
+def describe_obstacle() -> str:
+    """Describe what PostgreSQL needs and is missing, if anything is."""
     try:
         find_binaries()
     except PostgresError as error:
@@ -73,28 +73,28 @@ def run(world: World) -> str:
 def report(world: World, run_id: str) -> None:
     """Print what was measured."""
     ledger = {task["taskId"]: task for task in world.ledger()["tasks"]}
-    instances = world.stack.task_instances(DAG_ID, run_id)
+    instances = world.stack.list_task_instances(DAG_ID, run_id)
     for kind, words in KINDS.items():
         indexes = [one["map_index"] for one in instances if one["task_id"] == kind]
-        delays, looks = zip(*(measured(world, ledger, run_id, kind, n) for n in indexes), strict=True)
+        delays, polls = zip(*(measure(world, ledger, run_id, kind, n) for n in indexes), strict=True)
         print(
             f"{words:20}{len(delays):4} tasks   delay: median {statistics.median(delays):5.1f} s,"
-            f" p95 {percentile(delays, 95):5.1f} s   {statistics.mean(looks):4.1f} looks per task"
+            f" p95 {compute_percentile(delays, 95):5.1f} s   {statistics.mean(polls):4.1f} polls per task"
         )
 
 
-def measured(
+def measure(
     world: World, ledger: dict[str, Any], run_id: str, kind: str, map_index: int
 ) -> tuple[float, int]:
-    """Seconds from a task's completion to its resumption, and the looks that it took."""
-    result = world.stack.xcom(DAG_ID, run_id, kind, map_index=map_index)
-    resumed_at = world.stack.xcom(DAG_ID, run_id, kind, "resumed_at", map_index)
+    """Return the seconds from a task's completion to its resumption, and the polls that it took."""
+    result = world.stack.read_xcom(DAG_ID, run_id, kind, map_index=map_index)
+    resumed_at = world.stack.read_xcom(DAG_ID, run_id, kind, "resumed_at", map_index)
     task = ledger[result["seedream_task_id"]]
     return float(resumed_at) - float(task["completed_at"]), int(task["polls"])
 
 
-def percentile(values: tuple[float, ...], percent: float) -> float:
-    """The smallest value that so many percent do not exceed."""
+def compute_percentile(values: tuple[float, ...], percent: float) -> float:
+    """Return the smallest value that so many percent do not exceed."""
     return sorted(values)[math.ceil(len(values) * percent / 100) - 1]
 
 

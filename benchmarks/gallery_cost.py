@@ -1,4 +1,4 @@
-"""What the gallery's first page costs with 10,000 images, compared with 100, in one run and in turns.
+"""Measures what the gallery's first page costs with 10,000 images, compared with 100, in one run.
 
 Everything but HTTP and login: the query of Airflow's metadata database (SQLite here) and the drawing of the
 page. The storage is not asked for a page, whatever it holds.
@@ -72,7 +72,7 @@ def report(session: Any) -> None:
     for _ in range(ROUNDS):
         for name in times:
             start = time.perf_counter()
-            page(session, name)
+            render_page(session, name)
             times[name].append(time.perf_counter() - start)
     few = statistics.median(times["few"])
     for name, what in LABELS.items():
@@ -80,12 +80,12 @@ def report(session: Any) -> None:
         print(f"{what:28}{median * 1000:7.1f} ms  {median / few:5.1f} times the first line")
     for name, what in LABELS.items():
         tracemalloc.start()
-        page(session, name)
+        render_page(session, name)
         print(f"{what:28}{tracemalloc.get_traced_memory()[1] / 2**20:7.1f} MiB at its most")
         tracemalloc.stop()
 
 
-def page(session: Any, name: str) -> str:
+def render_page(session: Any, name: str) -> str:
     """Find and draw a page; ``search`` is for a word that only the oldest of the 10,000 has."""
     from airflow_provider_seedream.gallery import queries, rendering
     from airflow_provider_seedream.gallery.view_models import Filters, GalleryView

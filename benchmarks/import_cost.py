@@ -1,4 +1,4 @@
-"""What a DAG file pays for importing this provider, beyond importing ``airflow.sdk`` itself.
+"""Measures what a DAG file pays for importing this provider, beyond importing ``airflow.sdk`` itself.
 
 Each figure is the median over fresh interpreters with warm bytecode; the time is taken inside the
 interpreter, after ``airflow.sdk`` and what every DAG file uses of it have been imported.
@@ -26,18 +26,18 @@ print((time.perf_counter() - before) * 1000)
 """
 
 
-def cost_ms(*modules: str) -> float:
-    """Milliseconds for importing some modules of the provider in a fresh interpreter."""
+def measure_ms(*modules: str) -> float:
+    """Return the milliseconds for importing some modules of the provider in a fresh interpreter."""
     done = subprocess.run([sys.executable, "-c", PROBE, *modules], capture_output=True, text=True, check=True)
     return float(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
     """Print the table; fail when a module costs more than the limit."""
-    cost_ms(*MODULES)
+    measure_ms(*MODULES)
     dearest = 0.0
     for modules in [*((module,) for module in MODULES), MODULES]:
-        figure = statistics.median(cost_ms(*modules) for _ in range(RUNS))
+        figure = statistics.median(measure_ms(*modules) for _ in range(RUNS))
         dearest = max(dearest, figure)
         print(f"{' + '.join(modules):60} {figure:6.1f} ms")
     if dearest > LIMIT_MS:

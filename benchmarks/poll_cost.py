@@ -1,4 +1,4 @@
-"""CPU that one status poll costs in a triggerer, for three ways to keep the HTTP client.
+"""Measures the CPU that one status poll costs in a triggerer, for three ways to keep the HTTP client.
 
 All three poll the same sandbox in one run, in turns, so that the ratios hold on a noisy machine:
 
@@ -58,19 +58,19 @@ async def compare(account: Account) -> None:
             await poll(client)
 
     figures: dict[str, list[float]] = {"new client per poll": [], "shared, httpx": [], "shared, aiohttp": []}
-    async with AsyncApixoClient(account) as plain, shared_poll_client(account) as looking:
+    async with AsyncApixoClient(account) as plain, shared_poll_client(account) as shared:
         for _ in range(ROUNDS):
-            figures["new client per poll"].append(await cpu_ms(new_client))
-            figures["shared, httpx"].append(await cpu_ms(lambda: poll(plain)))
-            figures["shared, aiohttp"].append(await cpu_ms(lambda: poll(looking)))
+            figures["new client per poll"].append(await measure_cpu_ms(new_client))
+            figures["shared, httpx"].append(await measure_cpu_ms(lambda: poll(plain)))
+            figures["shared, aiohttp"].append(await measure_cpu_ms(lambda: poll(shared)))
     ours = statistics.median(figures["shared, aiohttp"])
     for name, values in figures.items():
         figure = statistics.median(values)
         print(f"{name:20} {figure:6.2f} ms of CPU per poll   {figure / ours:5.1f} x")
 
 
-async def cpu_ms(poll: Callable[[], Awaitable[object]]) -> float:
-    """CPU milliseconds of this process per poll."""
+async def measure_cpu_ms(poll: Callable[[], Awaitable[object]]) -> float:
+    """Return the CPU milliseconds of this process per poll."""
     before = time.process_time()
     for _ in range(POLLS):
         await poll()

@@ -1,4 +1,4 @@
-"""The chromium that the browser tests drive; Playwright's own would be a download of its own."""
+"""Finds the chromium that the browser tests drive; Playwright's own would be a download of its own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class ChromiumError(RuntimeError):
 
 
 def find_chromium() -> Path:
-    """The browser's program, from PATH.
+    """Return the browser's program, from PATH.
 
     :raises ChromiumError: names the package to install.
     """

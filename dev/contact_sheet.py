@@ -1,4 +1,4 @@
-"""One picture of many: thumbnails in rows, each over its caption."""
+"""Makes one picture of many: thumbnails in rows, each over its caption."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PAPER = (250, 249, 246)
 INK = (45, 45, 50)
 
 
-def contact_sheet(images: Sequence[tuple[Path, str]], target: Path) -> None:
+def write_contact_sheet(images: Sequence[tuple[Path, str]], target: Path) -> None:
     """Write a contact sheet.
 
     :param images: file and caption of each image.
@@ -33,11 +33,11 @@ def contact_sheet(images: Sequence[tuple[Path, str]], target: Path) -> None:
         with Image.open(path) as image:
             image.thumbnail(CELL)
             sheet.paste(image, (left + (width - image.width) // 2, top + (height - image.height) // 2))
-        draw.text((left, top + height + 10), _fitted(caption, font, width), fill=INK, font=font)
+        draw.text((left, top + height + 10), _shorten(caption, font, width), fill=INK, font=font)
     sheet.save(target, optimize=True)
 
 
-def _fitted(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+def _shorten(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "...") > width:

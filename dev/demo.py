@@ -1,4 +1,4 @@
-"""The main job on this machine: sandbox, a real Airflow, three example DAGs, and the pictures they keep.
+"""Does the main job on this machine: sandbox, a real Airflow, three example DAGs, and what they keep.
 
 Everything stays in one folder, ``.demo`` inside the clone. No account and no key are needed.
 """
@@ -19,8 +19,8 @@ import httpx
 
 from airflow_provider_seedream.urls import MOUNT, make_run_path
 from dev.airflow_stack import AirflowStack
-from dev.contact_sheet import contact_sheet
-from dev.local_sandbox import KEY, sandbox
+from dev.contact_sheet import write_contact_sheet
+from dev.local_sandbox import KEY, run_sandbox
 from dev.terminal import Clock, end_on_signals
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,8 +30,8 @@ DAGS = ("seedream_quickstart", "seedream_submit_wait_download", "seedream_produc
 RUN_SECONDS = 300
 
 
-def connection(base_url: str) -> str:
-    """The connection ``seedream_default`` as Airflow reads it from the environment."""
+def describe_connection(base_url: str) -> str:
+    """Return the connection ``seedream_default`` as Airflow reads it from the environment."""
     return json.dumps({"conn_type": "seedream", "host": base_url, "password": KEY})
 
 
@@ -43,9 +43,9 @@ def follow(stack: AirflowStack, runs: dict[str, str], clock: Clock) -> None:
     seen: dict[tuple[str, str, int], str] = {}
     deadline = time.monotonic() + RUN_SECONDS
     while time.monotonic() < deadline:
-        states = {dag_id: stack.run_state(dag_id, run_id) for dag_id, run_id in runs.items()}
+        states = {dag_id: stack.get_run_state(dag_id, run_id) for dag_id, run_id in runs.items()}
         for dag_id, run_id in runs.items():
-            for ti in stack.task_instances(dag_id, run_id):
+            for ti in stack.list_task_instances(dag_id, run_id):
                 _say_change(seen, dag_id, ti, clock)
         if all(state in ("success", "failed") for state in states.values()):
             if failed := [dag_id for dag_id, state in states.items() if state == "failed"]:
@@ -73,8 +73,8 @@ class SavedFile:
     cost: float
 
 
-def saved_files(images: Path) -> list[SavedFile]:
-    """What the manifests under the destination promise."""
+def read_saved_files(images: Path) -> list[SavedFile]:
+    """Return the files that the manifests under the destination promise."""
     files = []
     for manifest in sorted(images.rglob("*manifest.json")):
         task = json.loads(manifest.read_text())
@@ -93,7 +93,7 @@ def saved_files(images: Path) -> list[SavedFile]:
 
 
 def print_summary(files: list[SavedFile], ledger: dict[str, Any], base: Path) -> None:
-    """The table of what was saved, and what the sandbox charged for it."""
+    """Print a table of what was saved, and what the sandbox charged for it."""
     width = max(len(str(file.path.relative_to(base))) for file in files)
     print(f"\n{'file':{width}}  {'pixels':>9}  {'bytes':>9}  {'USD':>5}")
     for file in files:
@@ -107,9 +107,9 @@ def print_summary(files: list[SavedFile], ledger: dict[str, Any], base: Path) ->
     )
 
 
-def shown_images(stack: AirflowStack, runs: dict[str, str]) -> int:
-    """How many images of some DAG runs the gallery in Airflow's web interface shows."""
-    headers = {"Authorization": f"Bearer {stack.token()}"}
+def count_shown_images(stack: AirflowStack, runs: dict[str, str]) -> int:
+    """Count the images of some DAG runs that the gallery in Airflow's web interface shows."""
+    headers = {"Authorization": f"Bearer {stack.get_token()}"}
     with httpx.Client(base_url=stack.url, headers=headers, timeout=60, trust_env=False) as browser:
         pages = [
             browser.get(f"{MOUNT}{make_run_path(dag_id, run_id)}").text for dag_id, run_id in runs.items()
@@ -129,10 +129,10 @@ def main() -> None:
     end_on_signals()
     clock = Clock()
     shutil.rmtree(images, ignore_errors=True)
-    with sandbox(arguments.time_scale, home / "sandbox.log") as base_url:
+    with run_sandbox(arguments.time_scale, home / "sandbox.log") as base_url:
         clock.say(f"sandbox ready at {base_url}; starting Airflow")
         env = {
-            "AIRFLOW_CONN_SEEDREAM_DEFAULT": connection(base_url),
+            "AIRFLOW_CONN_SEEDREAM_DEFAULT": describe_connection(base_url),
             "AIRFLOW_VAR_SEEDREAM_DESTINATION": images.as_uri(),
         }
         with AirflowStack(home / "airflow", ROOT / "dags_examples", env) as stack:
@@ -140,10 +140,10 @@ def main() -> None:
             runs = {dag_id: stack.trigger(dag_id) for dag_id in DAGS}
             follow(stack, runs, clock)
             ledger = httpx.get(base_url.removesuffix("/api/v1") + "/sandbox/ledger", trust_env=False).json()
-            shown = shown_images(stack, runs)
+            shown = count_shown_images(stack, runs)
             clock.say(f"all runs succeeded, and the gallery shows {shown} images; stopping Airflow")
-    files = saved_files(images)
-    contact_sheet([(file.path, f"{file.pixels}  {file.path.name}") for file in files], sheet)
+    files = read_saved_files(images)
+    write_contact_sheet([(file.path, f"{file.pixels}  {file.path.name}") for file in files], sheet)
     print_summary(files, ledger, home)
     print(f"Everything is in {home}; the contact sheet is {sheet}")
 

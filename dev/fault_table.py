@@ -28,43 +28,45 @@ class Table:
     folder: Path
     page: Path
 
-    def lines(self) -> list[str]:
-        """The table, in the order of the files."""
+    def make_lines(self) -> list[str]:
+        """Return the table, in the order of the files."""
         heads = [*self.columns.values(), "Test"]
-        return [_line(heads), "|" + "---|" * len(heads), *self.rows()]
+        return [_make_line(heads), "|" + "---|" * len(heads), *self.find_rows()]
 
-    def rows(self) -> Iterator[str]:
-        """Of all tests that carry the mark."""
+    def find_rows(self) -> Iterator[str]:
+        """Yield the rows of all tests that carry the mark."""
         for file in sorted(self.folder.rglob("test_*.py")):
-            yield from self._rows_in(ast.parse(file.read_text()), file.relative_to(self.folder).as_posix())
+            yield from self._find_rows_in(
+                ast.parse(file.read_text()), file.relative_to(self.folder).as_posix()
+            )
 
-    def written_into(self, text: str) -> str:
-        """A page with this table in the place of the old one.
+    def write_into(self, text: str) -> str:
+        """Return a page with this table in the place of the old one.
 
         :raises ValueError: the page has no table with these heads.
         """
-        head = re.escape(self.lines()[0])
-        table = "\n".join(self.lines()) + "\n"
+        head = re.escape(self.make_lines()[0])
+        table = "\n".join(self.make_lines()) + "\n"
         new, found = re.subn(rf"^{head}\n(?:\|.*\n)*", lambda _: table, text, flags=re.MULTILINE)
         if found != 1:
             raise ValueError(f"{self.page.name} has {found} tables of the mark {self.mark}")
         return new
 
-    def _rows_in(self, scope: ast.Module | ast.ClassDef, prefix: str) -> Iterator[str]:
+    def _find_rows_in(self, scope: ast.Module | ast.ClassDef, prefix: str) -> Iterator[str]:
         for node in scope.body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 test = f"{prefix}::{node.name}"
                 for decorator in node.decorator_list:
                     if isinstance(decorator, ast.Call) and self._is_mark(decorator):
-                        yield _line([*self._cells(decorator), f"`{test}`"])
+                        yield _make_line([*self._read_cells(decorator), f"`{test}`"])
                 if isinstance(node, ast.ClassDef):
-                    yield from self._rows_in(node, test)
+                    yield from self._find_rows_in(node, test)
 
     def _is_mark(self, decorator: ast.Call) -> bool:
         return ast.unparse(decorator.func) == f"pytest.mark.{self.mark}"
 
-    def _cells(self, marker: ast.Call) -> list[str]:
-        """The marker's arguments, given by position or by name."""
+    def _read_cells(self, marker: ast.Call) -> list[str]:
+        """Return the marker's arguments, given by position or by name."""
         given = dict(zip(self.columns, marker.args, strict=False))
         given |= {keyword.arg: keyword.value for keyword in marker.keywords if keyword.arg}
         if sorted(given) != sorted(self.columns):
@@ -72,7 +74,7 @@ class Table:
         return [str(ast.literal_eval(given[name])) for name in self.columns]
 
 
-def _line(cells: list[str]) -> str:
+def _make_line(cells: list[str]) -> str:
     return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
 
@@ -93,4 +95,4 @@ TABLES = (FAULTS, CALLBACK_ORDERS)
 
 if __name__ == "__main__":
     for one in TABLES:
-        one.page.write_text(one.written_into(one.page.read_text()))
+        one.page.write_text(one.write_into(one.page.read_text()))

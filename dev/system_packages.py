@@ -1,4 +1,4 @@
-"""Sees to the programs that the long tests need from the system; on Debian, root has them installed."""
+"""Finds the programs that the long tests need from the system; on Debian, root has them installed."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ PACKAGES: Mapping[str, Callable[[], Path]] = {"chromium": find_chromium, "postgr
 """Debian packages, each with what finds its programs."""
 
 
-def missing() -> dict[str, str]:
-    """The packages whose programs are not there, each with what to do about it."""
+def find_missing() -> dict[str, str]:
+    """Return the packages whose programs are not there, each with what to do about it."""
     complaints = {}
     for package, find in PACKAGES.items():
         try:
@@ -36,10 +36,10 @@ def install(packages: list[str]) -> None:
 
 
 def main() -> None:
-    """Install what is missing, or say what to install and end with status 1."""
-    if (packages := list(missing())) and os.geteuid() == 0 and shutil.which("apt-get"):
+    """Install what is find_missing, or say what to install and end with status 1."""
+    if (packages := list(find_missing())) and os.geteuid() == 0 and shutil.which("apt-get"):
         install(packages)
-    if complaints := missing():
+    if complaints := find_missing():
         sys.exit("\n".join(complaints.values()))
 
 

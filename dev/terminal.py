@@ -1,4 +1,4 @@
-"""What the person at the terminal sees and does: lines with the time, and Ctrl-C."""
+"""Serves the person at the terminal: prints lines with the time, and ends at Ctrl-C."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Clock:
 
 
 def end_on_signals() -> None:
-    """From now on, the first signal raises :class:`KeyboardInterrupt`, and all later ones do nothing.
+    """Have the first signal from now on raise :class:`KeyboardInterrupt`, and all later ones do nothing.
 
     What was started ends as the exception passes through its ``with`` block; a second Ctrl-C must not break
     that off, or processes would be left behind.

@@ -1,4 +1,4 @@
-"""Airflow to look at: the example DAGs and the gallery in a browser, against a sandbox on this machine.
+"""Runs an Airflow for a browser: the example DAGs and the gallery, against a sandbox on this machine.
 
 Everything stays in one folder, ``.ui`` inside the clone, and is there again at the next start.
 """
@@ -16,14 +16,16 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from airflow_provider_seedream.apixo.hosts import is_loopback
-from dev.airflow_stack import AirflowStack, StackError, User, free_port
-from dev.local_sandbox import KEY, ROOT, sandbox
+from dev.airflow_api import StackError, User
+from dev.airflow_stack import AirflowStack
+from dev.local_sandbox import KEY, ROOT, run_sandbox
+from dev.ports import find_free_port
 from dev.terminal import Clock, end_on_signals
 
 HOME = ROOT / ".ui"
 PREFERRED_PORT = 8080
 TIME_SCALE = 0.6
-"""A 2K picture then takes 15-21 s, and its first look comes after 20 s, as with the real API."""
+"""A 2K picture then takes 15-21 s, and its first poll comes after 20 s, as with the real API."""
 
 CONNECTION = "seedream_default"
 POOL = {
@@ -46,8 +48,8 @@ Browse > Seedream images. Ctrl-C ends everything; {home} keeps it for the next s
 """
 
 
-def admin(home: Path) -> User:
-    """Who logs in; the password is made at the first start."""
+def make_admin(home: Path) -> User:
+    """Return the user who logs in; the password is made at the first start."""
     file = home / "password"
     if not file.exists():
         file.touch(mode=0o600)
@@ -65,18 +67,18 @@ def set_up(stack: AirflowStack, base_url: str, home: Path) -> None:
         "seedream_published": (home / "published").as_uri(),
     }
     for key, value in variables.items():
-        _create(stack, "/variables", {"key": key, "value": value})
-    _create(stack, "/pools", POOL)
+        _create_unless_there(stack, "/variables", {"key": key, "value": value})
+    _create_unless_there(stack, "/pools", POOL)
     host = {"connection_id": CONNECTION, "conn_type": "seedream", "host": base_url}
-    if not _create(stack, "/connections", {**host, "password": KEY}) and _leads_here(stack):
+    if not _create_unless_there(stack, "/connections", {**host, "password": KEY}) and _leads_here(stack):
         # The sandbox may have another port than the last time.
-        stack.api("PATCH", f"/connections/{CONNECTION}", params={"update_mask": "host"}, json=host)
+        stack.call_api("PATCH", f"/connections/{CONNECTION}", params={"update_mask": "host"}, json=host)
 
 
-def _create(stack: AirflowStack, path: str, body: dict[str, object]) -> bool:
-    """Whether it was made; ``False`` if it is there already."""
+def _create_unless_there(stack: AirflowStack, path: str, body: dict[str, object]) -> bool:
+    """Make something, and tell whether it was made; ``False`` if it is there already."""
     try:
-        stack.api("POST", path, json=body)
+        stack.call_api("POST", path, json=body)
     except StackError as error:
         if " 409 " not in str(error):
             raise
@@ -85,14 +87,14 @@ def _create(stack: AirflowStack, path: str, body: dict[str, object]) -> bool:
 
 
 def _leads_here(stack: AirflowStack) -> bool:
-    """Whether the connection's host is a sandbox, rather than what a user has put there."""
-    host = stack.api("GET", f"/connections/{CONNECTION}")["host"] or ""
+    """Tell whether the connection's host is a sandbox, rather than what a user has put there."""
+    host = stack.call_api("GET", f"/connections/{CONNECTION}")["host"] or ""
     return is_loopback(urlsplit(host).hostname)
 
 
 @contextlib.contextmanager
-def locked(home: Path) -> Iterator[None]:
-    """Only one Airflow at a time may use the folder.
+def lock(home: Path) -> Iterator[None]:
+    """Let only one Airflow at a time use the folder.
 
     :raises SystemExit: another one does.
     """
@@ -114,15 +116,15 @@ def main() -> None:
     home: Path = arguments.home.resolve()
     end_on_signals()
     clock = Clock()
-    with locked(home), sandbox(arguments.time_scale, home / "sandbox.log") as base_url:
+    with lock(home), run_sandbox(arguments.time_scale, home / "sandbox.log") as base_url:
         clock.say(f"sandbox ready at {base_url}")
-        user = admin(home)
+        user = make_admin(home)
         stack = AirflowStack(
             home / "airflow",
             ROOT / "dags_examples",
             {"AIRFLOW__CORE__TEST_CONNECTION": "Enabled"},
             users=[user],
-            port=free_port(PREFERRED_PORT),
+            port=find_free_port(PREFERRED_PORT),
             on_step=clock.say,
         )
         with stack:

@@ -25,7 +25,6 @@ from airflow_provider_seedream.gallery.security_headers import FILE_POLICY
 from airflow_provider_seedream.gallery.storage_threads import StorageReaders
 from airflow_provider_seedream.gallery.thumbnails import Thumbnails, make_thumbnail
 from airflow_provider_seedream.gallery.verified_images import (
-    MEDIA_TYPES,
     PictureError,
     find_image,
     open_indexed,
@@ -234,7 +233,7 @@ async def file(request: Request, task: TaskDep, index: int) -> Response:
     name = quote(image.name.rpartition("/")[2])
     return FileStream(
         original.file,
-        media_type=MEDIA_TYPES[original.format],
+        media_type=original.media_type,
         headers={
             "Content-Length": str(original.bytes),
             "Content-Disposition": f"inline; filename*=UTF-8''{name}",
@@ -271,7 +270,7 @@ async def _lookup(task: TaskAddress, index: int) -> tuple[IndexEntry, IndexedIma
     :raises HTTPException: 404, it has not.
     """
     entry = await run_in_threadpool(_saved_by, task)
-    image = entry.image(index) if entry else None
+    image = entry.find_image(index) if entry else None
     if entry is None or image is None:
         raise HTTPException(404, _NO_IMAGE)
     return entry, image

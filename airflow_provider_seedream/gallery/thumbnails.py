@@ -13,7 +13,7 @@ from cachetools import LRUCache
 
 from airflow_provider_seedream.gallery.storage_threads import StorageReaders
 from airflow_provider_seedream.gallery.verified_images import PictureError
-from airflow_provider_seedream.storage.inspection import MAX_PIXELS, decoding, opened_image
+from airflow_provider_seedream.storage.inspection import MAX_PIXELS, decoding, open_image
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,7 +42,7 @@ def make_thumbnail(file: IO[bytes]) -> bytes:
     :raises PictureError: 422, it cannot be decoded or claims too many pixels.
     """
     try:
-        with decoding, opened_image(file) as image:
+        with decoding, open_image(file) as image:
             _check_pixels(image)
             return _as_webp(_shrunk(image))
     except PictureError:

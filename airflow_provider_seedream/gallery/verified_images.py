@@ -24,17 +24,15 @@ from pydantic_core import from_json
 
 from airflow_provider_seedream.apixo.text import make_printable
 from airflow_provider_seedream.errors import DestinationError
-from airflow_provider_seedream.storage.destination import blocks, file_size, read, resolve_destination
+from airflow_provider_seedream.storage.destination import resolve_destination
 from airflow_provider_seedream.storage.errors import StorageError
 from airflow_provider_seedream.storage.fetch import DEFAULT_LIMITS
+from airflow_provider_seedream.storage.files import read, read_blocks, read_size
 from airflow_provider_seedream.storage.index import IndexedImage, IndexEntry
-from airflow_provider_seedream.storage.inspection import EXTENSIONS, opened_image
-from airflow_provider_seedream.storage.location import destination_url
+from airflow_provider_seedream.storage.inspection import EXTENSIONS, open_image
+from airflow_provider_seedream.storage.location import read_destination_url
 from airflow_provider_seedream.storage.manifest import SCHEMA, Manifest, SavedImage
 from airflow_provider_seedream.storage.naming import is_safe_name
-
-MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
-"""By :attr:`Original.format`."""
 
 READ_SECONDS = 60.0
 """Longest time for one image: by then its reader has gone, and the thread is needed for others."""
@@ -47,7 +45,7 @@ _LARGEST = 2**40
 
 
 class PictureError(Exception):
-    """An image, or its manifest, cannot be shown; the text tells a person why, and what to do.
+    """An image, or its manifest, cannot be show_value; the text tells a person why, and what to do.
 
     :param status: HTTP: 404 gone, 409 changed or replaced since it was saved, 413 too large, 422 hostile,
         broken or no image, 502 the storage fails, 503 too busy, 504 too slow.
@@ -70,6 +68,13 @@ class Original:
     file: IO[bytes]
     format: str
     bytes: int
+
+    @property
+    def media_type(self) -> str:
+        """The MIME type, which Pillow knows since it has read the format."""
+        from PIL import Image
+
+        return Image.MIME[self.format.upper()]
 
 
 # --- the manifest ------------------------------------------------------------------------------------
@@ -162,7 +167,7 @@ def open_original(entry: IndexEntry, image: SavedImage) -> Original:
     with _disk_faults(), ExitStack() as stack:
         with _storage_faults():
             target = _inside(_folder(entry), image.name, EXTENSIONS.values())
-            _check_length(file_size(target), image, entry)
+            _check_length(read_size(target), image, entry)
             file = stack.enter_context(tempfile.TemporaryFile(prefix="seedream-original-"))
             _copy(target, file, image)
         original = Original(file, _format_of(file, image), image.bytes)
@@ -182,7 +187,7 @@ def _copy(target: ObjectStoragePath, file: IO[bytes], image: SavedImage) -> None
     """Copy what has the right length and hash; a store's word on its length is not trusted."""
     sha256 = hashlib.sha256()
     deadline = time.monotonic() + READ_SECONDS
-    with closing(blocks(target)) as stream:
+    with closing(read_blocks(target)) as stream:
         for block in stream:
             sha256.update(block)
             file.write(block)
@@ -198,7 +203,7 @@ def _copy(target: ObjectStoragePath, file: IO[bytes], image: SavedImage) -> None
 def _format_of(file: IO[bytes], image: SavedImage) -> str:
     """What the bytes are; only the header is read."""
     try:
-        with opened_image(file) as picture:
+        with open_image(file) as picture:
             format_ = str(picture.format)
     except Exception:  # noqa: BLE001 - on hostile bytes Pillow raises nearly every kind
         format_ = ""
@@ -221,7 +226,7 @@ def _changed(image: SavedImage) -> PictureError:
 def store_of(path: str) -> str:
     """What stands for the store of a path: its scheme, connection and bucket or host."""
     try:
-        url = destination_url(path)
+        url = read_destination_url(path)
     except DestinationError:
         url = path  # it is refused before any store is opened
     return "/".join(url.split("/", 3)[:3])
@@ -238,7 +243,7 @@ def _manifest_path(entry: IndexEntry) -> ObjectStoragePath:
 def _folder(entry: IndexEntry) -> ObjectStoragePath:
     """The destination, opened with the connection that it names."""
     try:
-        url = destination_url(entry.destination)
+        url = read_destination_url(entry.destination)
     except DestinationError as error:
         raise PictureError(422, f"The result names no destination that can be read. {error}") from None
     if not url.isprintable():

@@ -59,8 +59,8 @@ def _make_tab_path(ti: Any) -> str:
 
 
 def _find_first_image(result: dict[str, Any]) -> str:
-    from airflow_provider_seedream.storage.web_address import web_address
+    from airflow_provider_seedream.storage.web_address import find_web_address
 
     images, urls = result.get("images"), result.get("urls")
-    address = web_address(images[0]["path"]) if images else None
+    address = find_web_address(images[0]["path"]) if images else None
     return address or (str(urls[0]) if urls else "")

@@ -1,4 +1,4 @@
-"""An APIXO that runs on your machine: real HTTP, real images, real money accounting, no account anywhere.
+"""Stands in for APIXO on your machine: real HTTP, real images, real money accounting, no account anywhere.
 
 Written from the vendor's page, never from the client, so that each can catch the other's mistakes.
 """

@@ -1,4 +1,4 @@
-"""The command line: ``python -m airflow_provider_seedream.sandbox``."""
+"""Is the command line, ``python -m airflow_provider_seedream.sandbox``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TypeVar
 from airflow_provider_seedream.sandbox.app import Settings
 from airflow_provider_seedream.sandbox.directives import Directives
 from airflow_provider_seedream.sandbox.faults import API
-from airflow_provider_seedream.sandbox.server import Server, listen, origin_of
+from airflow_provider_seedream.sandbox.server import Server, listen, read_origin
 
 UNUSABLE_ADDRESS = 2
 """Exit code where host or port cannot be used; the same as for a wrong argument."""
@@ -24,24 +24,24 @@ Number = TypeVar("Number", float, int, Decimal)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    """Serve until SIGTERM or SIGINT, and return the exit code."""
+    options = _make_parser().parse_args(arguments)
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signal_number, lambda *_: sys.exit(0))
     try:
         listener = listen(options.host, options.port)
     except (OSError, OverflowError) as error:
-        print(_advice(options.host, options.port, error), file=sys.stderr)
+        print(_advise(options.host, options.port, error), file=sys.stderr)
         return UNUSABLE_ADDRESS
     settings = Settings(
         options.time_scale, options.balance, Directives(fail=options.fail, deliver=options.deliver)
     )
-    ready = f"APIXO sandbox ready at {origin_of(listener)}{API}"
+    ready = f"APIXO sandbox ready at {read_origin(listener)}{API}"
     Server(listener, settings, time.time, on_ready=lambda: print(ready, flush=True)).serve_forever()
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m airflow_provider_seedream.sandbox", description="An APIXO that runs on your machine."
     )
@@ -49,25 +49,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=8765, help="0 picks a free port (%(default)s)")
     parser.add_argument(
         "--time-scale",
-        type=_not_negative(float),
+        type=_make_reader(float),
         default=0.1,
         help="factor on generation times (%(default)s)",
     )
     parser.add_argument(
         "--balance",
-        type=_not_negative(Decimal),
+        type=_make_reader(Decimal),
         default=Decimal(100),
         help="USD of every account (%(default)s)",
     )
     parser.add_argument("--fail", metavar="CODE", help="failCode with which every task fails")
     parser.add_argument(
-        "--deliver", metavar="N", type=_not_negative(int), help="images that every task delivers at most"
+        "--deliver", metavar="N", type=_make_reader(int), help="images that every task delivers at most"
     )
     return parser
 
 
-def _not_negative(kind: Callable[[str], Number]) -> Callable[[str], Number]:
-    """A reader of arguments that takes finite numbers from 0 on."""
+def _make_reader(kind: Callable[[str], Number]) -> Callable[[str], Number]:
+    """Return a reader of arguments that takes finite numbers from 0 on."""
 
     def read(text: str) -> Number:
         try:
@@ -82,7 +82,7 @@ def _not_negative(kind: Callable[[str], Number]) -> Callable[[str], Number]:
     return read
 
 
-def _advice(host: str, port: int, error: Exception) -> str:
+def _advise(host: str, port: int, error: Exception) -> str:
     if getattr(error, "errno", None) == errno.EADDRINUSE:
         return f"Port {port} on {host} is in use: stop what runs there, or choose another with --port."
     return f"Cannot listen on {host}:{port}: {error}. Choose another address with --host and --port."

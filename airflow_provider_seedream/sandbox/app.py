@@ -1,4 +1,4 @@
-"""The routes: APIXO's own under ``/api/v1``, images under ``/results``, controls under ``/sandbox``."""
+"""Routes requests: APIXO's own under ``/api/v1``, images under ``/results``, controls under ``/sandbox``."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from airflow_provider_seedream.apixo.model import MODELS, Model
-from airflow_provider_seedream.sandbox import directives, ranges, tasks
+from airflow_provider_seedream.sandbox import ranges, tasks
 from airflow_provider_seedream.sandbox.callbacks import Courier
 from airflow_provider_seedream.sandbox.checks import read_order
-from airflow_provider_seedream.sandbox.directives import Directives
-from airflow_provider_seedream.sandbox.envelope import Refusal, refused, success
+from airflow_provider_seedream.sandbox.directives import Directives, read_directives
+from airflow_provider_seedream.sandbox.envelope import RefusedCall, make_refusal, make_success
 from airflow_provider_seedream.sandbox.faults import API, FaultMiddleware, Faults, read_fault
-from airflow_provider_seedream.sandbox.image_cache import Gallery
+from airflow_provider_seedream.sandbox.image_cache import ImageCache
 from airflow_provider_seedream.sandbox.ledger import Ledger
 from airflow_provider_seedream.sandbox.traffic import CONTROL, Traffic, TrafficMiddleware
 
@@ -31,7 +31,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How a sandbox behaves.
+    """The behaviour of a sandbox.
 
     :param time_scale: factor on generation times and callback delays.
     :param balance: USD that every account starts with.
@@ -44,7 +44,7 @@ class Settings:
 
 
 class Sandbox:
-    """All state of a sandbox; it changes on the event loop only.
+    """The state of a sandbox; it changes on the event loop only.
 
     :param clock: epoch seconds; tests put their own in place of the wall clock.
     """
@@ -54,100 +54,100 @@ class Sandbox:
         self.clock = clock
         self.faults = Faults()
         self.traffic = Traffic()
-        self.gallery = Gallery()
+        self.images = ImageCache()
         self.courier = Courier(clock, settings.time_scale)
         self.ledger = Ledger(settings.balance)
 
     def reset(self) -> None:
         """Start afresh: no accounts, tasks, faults, requests, images or deliveries."""
         self.ledger = Ledger(self.settings.balance)
-        for part in (self.faults, self.traffic, self.gallery, self.courier):
+        for part in (self.faults, self.traffic, self.images, self.courier):
             part.clear()
 
     def close(self) -> None:
         """Leave no thread and no delivery behind."""
         self.courier.clear()
-        self.gallery.close()
+        self.images.close()
 
 
 def create_app(sandbox: Sandbox) -> FastAPI:
-    """A sandbox as an ASGI application; who serves it closes the sandbox in the end."""
+    """Return a sandbox as an ASGI application; who serves it closes the sandbox in the end."""
     app = FastAPI(title="APIXO sandbox", openapi_url=None, redirect_slashes=False)
     app.state.sandbox = sandbox
     for router in (_api, _results, _controls):
         app.include_router(router)
-    app.add_exception_handler(Refusal, _on_refusal)
-    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RefusedCall, _answer_refused_call)
+    app.add_exception_handler(HTTPException, _answer_http_exception)
     app.add_middleware(FaultMiddleware, faults=sandbox.faults)
     app.add_middleware(TrafficMiddleware, traffic=sandbox.traffic, clock=sandbox.clock)
     return app
 
 
-async def _on_refusal(_: Request, error: Exception) -> Response:
-    assert isinstance(error, Refusal)
-    return refused(error)
+async def _answer_refused_call(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RefusedCall)
+    return make_refusal(error)
 
 
-async def _on_http_exception(_: Request, error: Exception) -> Response:
-    """Unknown paths and methods, in the envelope of every other refusal."""
+async def _answer_http_exception(_: Request, error: Exception) -> Response:
+    """Answer to unknown paths and methods, in the envelope of every other refusal."""
     assert isinstance(error, HTTPException)
-    return refused(Refusal(error.status_code, error.detail), error.headers)
+    return make_refusal(RefusedCall(error.status_code, error.detail), error.headers)
 
 
 # --- what routes have in common ----------------------------------------------------------------------
 
 
-def _sandbox(request: Request) -> Sandbox:
+def _get_sandbox(request: Request) -> Sandbox:
     sandbox: Sandbox = request.app.state.sandbox
     return sandbox
 
 
-def _key(request: Request) -> str:
-    """The API key of a request.
+def _read_key(request: Request) -> str:
+    """Return the API key of a request.
 
-    :raises Refusal: 401 where there is none, or the one that stands for a wrong key.
+    :raises RefusedCall: 401 where there is none, or the one that stands for a wrong key.
     """
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or key.strip() in ("", "invalid"):
-        raise Refusal(401, "Authorization: Bearer YOUR_API_KEY is missing, or the key is invalid")
+        raise RefusedCall(401, "Authorization: Bearer YOUR_API_KEY is missing, or the key is invalid")
     return key.strip()
 
 
-def _model(model: str) -> Model:
-    """The model that the path names.
+def _find_model(model: str) -> Model:
+    """Return the model that the path names.
 
-    :raises Refusal: 404 where there is none.
+    :raises RefusedCall: 404 where there is none.
     """
     if model not in MODELS:
-        raise Refusal(404, f"Unknown model; known: {', '.join(MODELS)}")
+        raise RefusedCall(404, f"Unknown model; known: {', '.join(MODELS)}")
     return MODELS[model]
 
 
-async def _body(request: Request) -> bytes:
-    """The request body.
+async def _read_body(request: Request) -> bytes:
+    """Read the request body.
 
-    :raises Refusal: 413 as soon as it is longer than the limit, 400 where it breaks off.
+    :raises RefusedCall: 413 as soon as it is longer than the limit, 400 where it breaks off.
     """
     body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
             if len(body) > BODY_LIMIT:
-                raise Refusal(413, f"The body is longer than {BODY_LIMIT} bytes")
+                raise RefusedCall(413, f"The body is longer than {BODY_LIMIT} bytes")
     except ClientDisconnect:
-        raise Refusal(400, "The body broke off") from None
+        raise RefusedCall(400, "The body broke off") from None
     return bytes(body)
 
 
-def _origin(request: Request) -> str:
-    """Scheme, host and port by which the client reached the server, as it stands in its Host header."""
+def _read_origin(request: Request) -> str:
+    """Return scheme, host and port by which the client reached the server, from its Host header."""
     host, port = request.scope["server"]
     return f"http://{request.headers.get('host', f'{host}:{port}')}"
 
 
-TheSandbox = Annotated[Sandbox, Depends(_sandbox)]
-TheKey = Annotated[str, Depends(_key)]
-TheModel = Annotated[Model, Depends(_model)]
+TheSandbox = Annotated[Sandbox, Depends(_get_sandbox)]
+TheKey = Annotated[str, Depends(_read_key)]
+TheModel = Annotated[Model, Depends(_find_model)]
 
 # --- APIXO -------------------------------------------------------------------------------------------
 
@@ -158,41 +158,42 @@ _api = APIRouter(prefix=API)
 async def generate(request: Request, key: TheKey, model: TheModel, sandbox: TheSandbox) -> JSONResponse:
     """Accept a task: checked, charged, and from then on finished by the clock alone."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        raise Refusal(400, "Content-Type must be application/json")
-    order = read_order(await _body(request), model)
+        raise RefusedCall(400, "Content-Type must be application/json")
+    order = read_order(await _read_body(request), model)
     task = tasks.accept(
         order,
-        directives.read(order.prompt, sandbox.settings.defaults),
+        read_directives(order.prompt, sandbox.settings.defaults),
         key=key,
-        origin=_origin(request),
+        origin=_read_origin(request),
         now=sandbox.clock(),
         time_scale=sandbox.settings.time_scale,
     )
     entry = sandbox.ledger.book(task)
     if order.callback_url:
         sandbox.courier.schedule(entry, order.callback_url)
-    return success({"taskId": task.id})
+    return make_success({"taskId": task.id})
 
 
 @_api.get("/statusTask/{model}")
-async def status(
+async def show_status(
     request: Request,
     key: TheKey,
     model: TheModel,
     sandbox: TheSandbox,
     task_id: Annotated[str, Query(alias="taskId")] = "",
 ) -> JSONResponse:
-    """Where a task stands."""
+    """Tell the state of a task, and its result."""
     if not task_id:
-        raise Refusal(400, "Missing required parameter: taskId")
+        raise RefusedCall(400, "Missing required parameter: taskId")
     now = sandbox.clock()
-    return success(tasks.status(sandbox.ledger.poll(key, model.id, task_id, now), now, _origin(request)))
+    task = sandbox.ledger.poll(key, model.id, task_id, now)
+    return make_success(tasks.make_status(task, now, _read_origin(request)))
 
 
 @_api.get("/apikeys/current-balance")
-async def balance(key: TheKey, sandbox: TheSandbox) -> JSONResponse:
-    """USD left on the key."""
-    return success(float(sandbox.ledger.account(key, sandbox.clock()).balance))
+async def show_balance(key: TheKey, sandbox: TheSandbox) -> JSONResponse:
+    """Tell the USD left on the key."""
+    return make_success(float(sandbox.ledger.open_account(key, sandbox.clock()).balance))
 
 
 # --- images ------------------------------------------------------------------------------------------
@@ -201,15 +202,15 @@ _results = APIRouter()
 
 
 @_results.api_route("/results/{task_id}/{token}/{name}", methods=["GET", "HEAD"])
-async def result(request: Request, task_id: str, token: str, name: str, sandbox: TheSandbox) -> Response:
-    """One image, for everybody who knows its address."""
-    task, now = sandbox.ledger.find(task_id), sandbox.clock()
+async def show_image(request: Request, task_id: str, token: str, name: str, sandbox: TheSandbox) -> Response:
+    """Send one image, to everybody who knows its address."""
+    task, now = sandbox.ledger.find_task(task_id), sandbox.clock()
     numbers = {f"{n}.png": n for n in range(1, task.will_deliver + 1)} if task else {}
     if task is None or token != task.token or name not in numbers or now < task.completes_at:
-        raise Refusal(404, "No such image")
+        raise RefusedCall(404, "No such image")
     if tasks.has_expired(task, now):
-        raise Refusal(410, "This result URL has expired")
-    data = await sandbox.gallery.image(task, numbers[name])
+        raise RefusedCall(410, "This result URL has expired")
+    data = await sandbox.images.get_image(task, numbers[name])
     return ranges.respond(data, request.headers, "image/png")
 
 
@@ -219,16 +220,16 @@ _controls = APIRouter(prefix=CONTROL)
 
 
 @_controls.get("/ledger")
-async def ledger(sandbox: TheSandbox) -> JSONResponse:
-    """All accounts, tasks and requests, and what was drawn."""
+async def show_ledger(sandbox: TheSandbox) -> JSONResponse:
+    """Report all accounts, tasks and requests, and what was drawn."""
     report = sandbox.ledger.report(sandbox.clock())
-    return JSONResponse({**report, "requests": sandbox.traffic.report(), "images": sandbox.gallery.report()})
+    return JSONResponse({**report, "requests": sandbox.traffic.report(), "images": sandbox.images.report()})
 
 
 @_controls.post("/faults")
 async def add_fault(request: Request, sandbox: TheSandbox) -> JSONResponse:
     """Switch a fault on."""
-    sandbox.faults.add(read_fault(await _body(request)))
+    sandbox.faults.add(read_fault(await _read_body(request)))
     return JSONResponse({"faults": sandbox.faults.report()})
 
 
@@ -240,10 +241,12 @@ async def clear_faults(sandbox: TheSandbox) -> JSONResponse:
 
 
 @_controls.post("/callbacks")
-async def call_back(sandbox: TheSandbox, task_id: Annotated[str, Query(alias="taskId")] = "") -> JSONResponse:
+async def deliver_callback(
+    sandbox: TheSandbox, task_id: Annotated[str, Query(alias="taskId")] = ""
+) -> JSONResponse:
     """Deliver the callback of a task that has ended, now, whatever was delivered before."""
-    entry, url = sandbox.ledger.called(task_id, sandbox.clock())
-    return JSONResponse(await sandbox.courier.attempt(entry, url))
+    entry, url = sandbox.ledger.find_callback(task_id, sandbox.clock())
+    return JSONResponse(await sandbox.courier.deliver_once(entry, url))
 
 
 @_controls.post("/reset")

@@ -1,4 +1,4 @@
-"""Words in double brackets by which a prompt steers what becomes of its task, such as ``[[deliver:2]]``."""
+"""Reads the words in double brackets by which a prompt steers its task, such as ``[[deliver:2]]``."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from airflow_provider_seedream.sandbox.envelope import Refusal
+from airflow_provider_seedream.sandbox.envelope import RefusedCall
 
 
 @dataclass(frozen=True, slots=True)
 class Directives:
-    """What is to become of a task.
+    """The fate that a task is given.
 
     :param fail: the failCode with which the task fails; ``None`` lets it succeed.
     :param deliver: how many images are delivered; ``None`` for all that were asked for.
@@ -63,22 +63,22 @@ _RULES: Mapping[str, tuple[str, str, _Apply]] = {
 _DIRECTIVE = re.compile(rf"\[\[({'|'.join(_RULES)})(?::([^\]]*))?\]\]")
 
 
-def read(prompt: str, defaults: Directives) -> Directives:
-    """The directives of a prompt over those of the command line; where two contradict, the last one counts.
+def read_directives(prompt: str, defaults: Directives) -> Directives:
+    """Read a prompt's directives over those of the command line; where two contradict, the last one counts.
 
     Other words in double brackets are plain text.
 
-    :raises Refusal: 400 when the value of a directive cannot be read.
+    :raises RefusedCall: 400 when the value of a directive cannot be read.
     """
     directives = defaults
     for name, value in _DIRECTIVE.findall(prompt):
         pattern, words, apply = _RULES[name]
         if not re.fullmatch(pattern, value):
-            raise Refusal(400, f"Sandbox directive [[{name}]] takes {words}, not {value[:40]!a}")
+            raise RefusedCall(400, f"Sandbox directive [[{name}]] takes {words}, not {value[:40]!a}")
         directives = apply(directives, value)
     return directives
 
 
-def without(prompt: str) -> str:
-    """The prompt as a person should see it in the picture."""
+def remove_directives(prompt: str) -> str:
+    """Return the prompt as a person should see it in the image."""
     return " ".join(_DIRECTIVE.sub("", prompt).split()) or prompt

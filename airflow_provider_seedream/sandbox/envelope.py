@@ -1,4 +1,4 @@
-"""The JSON envelope around every answer, and the one exception that carries a refusal to it."""
+"""Makes the JSON envelope around every answer; one exception carries all refusals to it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MESSAGES: Mapping[int, str] = {
 """The vendor page's table of HTTP errors."""
 
 
-class Refusal(Exception):  # noqa: N818 - what the API answers, not a fault of this program
+class RefusedCall(Exception):  # noqa: N818 - what the API answers, not a fault of this program
     """A request that the API does not accept.
 
     :param code: HTTP status, repeated as ``code`` in the body.
@@ -35,18 +35,18 @@ class Refusal(Exception):  # noqa: N818 - what the API answers, not a fault of t
         self.error = error
 
 
-def message_of(code: int) -> str:
-    """The vendor's words for an HTTP status; the standard phrase for those that the page does not name."""
+def find_message(code: int) -> str:
+    """Return the vendor's words for an HTTP status; the standard phrase where the page names none."""
     standard = {status.value: status.phrase for status in HTTPStatus}
     return _MESSAGES.get(code) or standard.get(code, "Error")
 
 
-def success(data: Any) -> JSONResponse:
-    """The answer to a request that was accepted."""
+def make_success(data: Any) -> JSONResponse:
+    """Return the answer to a request that was accepted."""
     return JSONResponse({"code": 200, "message": "success", "data": data})
 
 
-def refused(refusal: Refusal, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The answer to a request that was not."""
-    body = {"code": refusal.code, "message": message_of(refusal.code), "data": {"error": refusal.error}}
-    return JSONResponse(body, status_code=refusal.code, headers=headers)
+def make_refusal(refused: RefusedCall, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return the answer to a request that was not."""
+    body = {"code": refused.code, "message": find_message(refused.code), "data": {"error": refused.error}}
+    return JSONResponse(body, status_code=refused.code, headers=headers)

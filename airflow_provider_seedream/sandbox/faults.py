@@ -1,4 +1,4 @@
-"""Faults on demand: refusals, delays, broken connections and damaged bytes, switched on over HTTP."""
+"""Makes faults on demand: refusals, delays, broken connections and damaged bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from airflow_provider_seedream.sandbox import tcp
-from airflow_provider_seedream.sandbox.envelope import Refusal, message_of
+from airflow_provider_seedream.sandbox.envelope import RefusedCall, find_message
 
 ROUTES = ("/generateTask", "/statusTask", "/apikeys", "/results")
 API = "/api/v1"
@@ -28,7 +28,7 @@ _HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")]
 
 
 class Action(BaseModel):
-    """What happens in place of, or to, an answer.
+    """The harm that is done to an answer, or the answer in its place.
 
     :param status: answer with this status in place of the API; the request has no effect.
     :param headers: headers of that answer.
@@ -50,7 +50,7 @@ class Action(BaseModel):
     corrupt: bool = False
 
     @model_validator(mode="after")
-    def _makes_sense(self) -> Self:
+    def _check_sense(self) -> Self:
         answers = self.status is not None or self.truncate is not None or self.corrupt
         if not (answers or self.drop or self.delay):
             raise ValueError("an action needs one of status, drop, delay, truncate, corrupt")
@@ -80,17 +80,17 @@ class Fault(BaseModel):
     _offered: int = PrivateAttr(default=0)
 
     @model_validator(mode="after")
-    def _can_match(self) -> Self:
+    def _check_path(self) -> Self:
         if not self.path.startswith(ROUTES):
             raise ValueError(f"path {self.path[:60]!a} matches no request")
         return self
 
     def matches(self, method: str, path: str) -> bool:
-        """Whether it applies to a request."""
+        """Tell whether it applies to a request."""
         return path.startswith(self.path) and self.method in (None, method)
 
-    def takes(self, method: str, path: str) -> bool:
-        """Whether it is applied to a request; called once for each request that reaches it."""
+    def offer(self, method: str, path: str) -> bool:
+        """Count a request that reaches it, and tell whether it is applied to that one."""
         if not self.matches(method, path):
             return False
         self._offered += 1
@@ -101,15 +101,15 @@ class Fault(BaseModel):
 
 
 def read_fault(raw: bytes) -> Fault:
-    """A fault from a request body.
+    """Read a fault from a request body.
 
-    :raises Refusal: 400, with what is wrong and what is allowed.
+    :raises RefusedCall: 400, with what is wrong and what is allowed.
     """
     try:
         return Fault.model_validate_json(raw)
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in error.errors())
-        raise Refusal(400, f"Bad fault: {wrong}. {ALLOWED}") from None
+        raise RefusedCall(400, f"Bad fault: {wrong}. {ALLOWED}") from None
 
 
 class Faults:
@@ -127,16 +127,16 @@ class Faults:
         self._faults.clear()
 
     def report(self) -> Sequence[dict[str, Any]]:
-        """The faults that are on, with the times that are left, as JSON."""
+        """Return the faults that are on, with the times that are left, as JSON."""
         return [fault.model_dump(exclude_defaults=True) | {"times": fault.times} for fault in self._faults]
 
     def take(self, method: str, path: str) -> Action | None:
-        """The action for a request, if there is one.
+        """Return the action for a request, if there is one.
 
         The oldest fault comes first; a request that it lets pass is offered to the next one.
         """
         for fault in self._faults:
-            if fault.takes(method, path):
+            if fault.offer(method, path):
                 if not fault.times:
                     self._faults.remove(fault)
                 return fault.action
@@ -172,7 +172,7 @@ class FaultMiddleware:
         if action.delay:
             await tcp.linger(action.delay, receive)
         if action.corrupt:
-            answer.body = corrupted(answer.body)
+            answer.body = corrupt(answer.body)
         if not action.drop:
             await answer.deliver(send, action.truncate)
         if action.drop or answer.is_cut_by(action.truncate):
@@ -194,15 +194,15 @@ class _Answer:
             self.body += message.get("body", b"")
 
     def make_up(self, status: int, headers: dict[str, str], body: Any) -> None:
-        """An answer that the API did not give."""
-        self.body, kind = _content(status, body)
+        """Make an answer that the API did not give."""
+        self.body, kind = _make_content(status, body)
         names = {"content-type": kind, "content-length": str(len(self.body))}
         names |= {name.lower(): value for name, value in headers.items()}
         encoded = [(name.encode(), value.encode()) for name, value in names.items()]
         self.start = {"type": "http.response.start", "status": status, "headers": encoded}
 
     def is_cut_by(self, limit: int | None) -> bool:
-        """Whether a limit in bytes leaves a part of the body unsent."""
+        """Tell whether a limit in bytes leaves a part of the body unsent."""
         return limit is not None and limit < len(self.body)
 
     async def deliver(self, send: Send, limit: int | None) -> None:
@@ -212,19 +212,19 @@ class _Answer:
         await send({"type": "http.response.body", "body": self.body[:limit], "more_body": cut})
 
 
-def corrupted(body: bytes) -> bytes:
-    """The body with some bytes in its middle inverted; its length stays."""
+def corrupt(body: bytes) -> bytes:
+    """Return the body with some bytes in its middle inverted; its length stays."""
     start = max(0, len(body) // 2 - CORRUPTED_BYTES // 2)
     damaged = bytes(byte ^ 0xFF for byte in body[start : start + CORRUPTED_BYTES])
     return body[:start] + damaged + body[start + len(damaged) :]
 
 
-def _content(status: int, body: Any) -> tuple[bytes, str]:
-    """Bytes and content type of a made-up body."""
+def _make_content(status: int, body: Any) -> tuple[bytes, str]:
+    """Return bytes and content type of a made-up body."""
     if status in (204, 304):
         return b"", "application/json"
     if isinstance(body, str):
         return body.encode(errors="replace"), "text/html" if body.lstrip().startswith("<") else "text/plain"
     if body is None:
-        body = {"code": status, "message": message_of(status), "data": {"error": "Fault of the sandbox"}}
+        body = {"code": status, "message": find_message(status), "data": {"error": "Fault of the sandbox"}}
     return json.dumps(body).encode(), "application/json"

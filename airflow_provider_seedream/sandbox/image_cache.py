@@ -1,14 +1,15 @@
-"""The images of tasks: drawn when first asked for, in worker threads, and kept as long as memory allows."""
+"""Keeps the images of tasks: drawn when first asked for, in worker threads, kept as long as memory allows."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 
-from airflow_provider_seedream.sandbox import directives, drawing
-from airflow_provider_seedream.sandbox.drawing import Picture
-from airflow_provider_seedream.sandbox.envelope import Refusal
+from cachetools import LRUCache
+
+from airflow_provider_seedream.sandbox.directives import remove_directives
+from airflow_provider_seedream.sandbox.drawing import Drawing, draw
+from airflow_provider_seedream.sandbox.envelope import RefusedCall
 from airflow_provider_seedream.sandbox.tasks import Task
 
 CACHE_BYTES = 256 * 1024**2
@@ -18,41 +19,39 @@ WORKERS = 2
 Key = tuple[str, int]
 
 
-class Gallery:
+class ImageCache:
     """A cache of drawn images, bounded by bytes; the least recently used ones go first.
 
-    :param capacity: bytes that are kept.
+    :param capacity: bytes that are kept; no image may be longer.
     """
 
     def __init__(self, capacity: int = CACHE_BYTES) -> None:
-        self._capacity = capacity
-        self._kept: OrderedDict[Key, bytes] = OrderedDict()
+        self._kept: LRUCache[Key, bytes] = LRUCache(capacity, getsizeof=len)
         self._drawing: dict[Key, asyncio.Task[bytes]] = {}
         self._threads = ThreadPoolExecutor(WORKERS, thread_name_prefix="sandbox-draw")
         self._drawn = 0
         self._closed = False
 
-    async def image(self, task: Task, number: int) -> bytes:
-        """Bytes of one image, numbered from 1; all who ask while it is drawn wait for one drawing.
+    async def get_image(self, task: Task, number: int) -> bytes:
+        """Return the bytes of one image, numbered from 1; all who ask while it is drawn wait for one drawing.
 
-        :raises Refusal: 503 when the gallery closes meanwhile.
+        :raises RefusedCall: 503 when the cache closes meanwhile.
         """
         key = (task.id, number)
         if key in self._kept:
-            self._kept.move_to_end(key)
             return self._kept[key]
         if key not in self._drawing:
-            self._drawing[key] = asyncio.create_task(self._draw(key, picture(task, number)))
+            self._drawing[key] = asyncio.create_task(self._draw(key, plan_drawing(task, number)))
         try:
             return await asyncio.shield(self._drawing[key])
         except asyncio.CancelledError:
             if not self._closed:
                 raise
-            raise _closing() from None
+            raise _refuse_as_closing() from None
 
     def report(self) -> dict[str, int]:
-        """How many images were drawn so far, and how many bytes of them are kept."""
-        return {"drawn": self._drawn, "kept_bytes": self._kept_bytes()}
+        """Return the number of images that were drawn so far, and the bytes of them that are kept."""
+        return {"drawn": self._drawn, "kept_bytes": int(self._kept.currsize)}
 
     def clear(self) -> None:
         """Forget all images."""
@@ -64,41 +63,33 @@ class Gallery:
         self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _draw(self, key: Key, subject: Picture) -> bytes:
+    async def _draw(self, key: Key, drawing: Drawing) -> bytes:
         try:
             if self._closed:
-                raise _closing()
-            data = await asyncio.get_running_loop().run_in_executor(self._threads, drawing.draw, subject)
+                raise _refuse_as_closing()
+            data = await asyncio.get_running_loop().run_in_executor(self._threads, draw, drawing)
         finally:
             del self._drawing[key]
         self._drawn += 1
-        self._keep(key, data)
+        self._kept[key] = data
         return data
 
-    def _keep(self, key: Key, data: bytes) -> None:
-        self._kept[key] = data
-        while len(self._kept) > 1 and self._kept_bytes() > self._capacity:
-            self._kept.popitem(last=False)
 
-    def _kept_bytes(self) -> int:
-        return sum(map(len, self._kept.values()))
+def _refuse_as_closing() -> RefusedCall:
+    return RefusedCall(503, "The sandbox is shutting down")
 
 
-def _closing() -> Refusal:
-    return Refusal(503, "The sandbox is shutting down")
-
-
-def picture(task: Task, number: int) -> Picture:
-    """What the sandbox draws as one image of a task."""
+def plan_drawing(task: Task, number: int) -> Drawing:
+    """Return what the sandbox draws as one image of a task."""
     order = task.order
     width, height = order.size
     notes = [f"image {number} of {task.will_deliver}", f"{width} x {height}", order.mode]
     if order.references:
         notes.append(f"{order.references} reference image{'s' if order.references > 1 else ''}")
     notes += [f"{order.resolution} {order.aspect_ratio or 'free ratio'}", task.id]
-    return Picture(
+    return Drawing(
         size=order.size,
-        title=directives.without(order.prompt),
+        title=remove_directives(order.prompt),
         notes=" \u00b7 ".join(notes),
         number=number,
         badge=f"{number}/{task.will_deliver}" if task.will_deliver > 1 else "",

@@ -1,4 +1,4 @@
-"""Text in a box: the right font, the largest size that fits, line breaks, an ellipsis where nothing does."""
+"""Sets text in a box: the right font, the largest size that fits, line breaks, an ellipsis if none does."""
 
 from __future__ import annotations
 
@@ -61,23 +61,23 @@ def fit(text: str, box: Size, largest: int, smallest: int) -> Lettering:
     :param smallest: lower limit; what does not fit at this size ends in an ellipsis.
     """
     text = "".join(c if c.isprintable() else " " for c in text)
-    font = _font_for(text)
+    font = _choose_font(text)
     tokens = [(token, font.getlength(token) / font.size) for token in _TOKEN.findall(text)]
     size = largest
     while size > smallest and not _fits(tokens, box, size):
         size = max(smallest, int(size * 0.94))
     room = max(1, int(box[1] / (size * LINE_HEIGHT)))
-    return Lettering(font.font_variant(size=size), _clipped(_lines(tokens, box[0] / size), room))
+    return Lettering(font.font_variant(size=size), _clip(_break_lines(tokens, box[0] / size), room))
 
 
 def _fits(tokens: Sequence[Token], box: Size, size: int) -> bool:
     limit = box[0] / size
     whole = all(width <= limit for _, width in tokens)
-    return whole and len(_lines(tokens, limit)) * size * LINE_HEIGHT <= box[1]
+    return whole and len(_break_lines(tokens, limit)) * size * LINE_HEIGHT <= box[1]
 
 
-def _lines(tokens: Sequence[Token], limit: float) -> list[str]:
-    """Tokens put on lines of at most ``limit`` font sizes."""
+def _break_lines(tokens: Sequence[Token], limit: float) -> list[str]:
+    """Put tokens on lines of at most ``limit`` font sizes."""
     lines, used = [""], 0.0
     for token, width in tokens:
         if lines[-1] and used + width > limit:
@@ -88,33 +88,34 @@ def _lines(tokens: Sequence[Token], limit: float) -> list[str]:
     return [line.rstrip() for line in lines]
 
 
-def _clipped(lines: list[str], room: int) -> list[str]:
+def _clip(lines: list[str], room: int) -> list[str]:
     return lines if len(lines) <= room else [*lines[: room - 1], lines[room - 1][:-2].rstrip() + "\u2026"]
 
 
-def _font_for(text: str) -> ImageFont.FreeTypeFont:
-    """The first font at hand that draws the whole text, else the one that lacks fewest of its characters."""
-    missing = _missing(_bundled_font(), frozenset(text))
+def _choose_font(text: str) -> ImageFont.FreeTypeFont:
+    """Return the first font that draws the whole text, else the one that lacks fewest of its characters."""
+    missing = _find_missing(_load_bundled_font(), frozenset(text))
     if not missing:
-        return _bundled_font()
-    return min((_bundled_font(), *_system_fonts()), key=lambda font: len(_missing(font, missing)))
+        return _load_bundled_font()
+    fonts = (_load_bundled_font(), *_load_system_fonts())
+    return min(fonts, key=lambda font: len(_find_missing(font, missing)))
 
 
-def _missing(font: ImageFont.FreeTypeFont, characters: frozenset[str]) -> frozenset[str]:
-    """The characters for which the font has only its empty box."""
+def _find_missing(font: ImageFont.FreeTypeFont, characters: frozenset[str]) -> frozenset[str]:
+    """Return the characters for which the font has only its empty box."""
     empty = bytes(font.getmask(_NO_GLYPH))
     return frozenset(c for c in characters if bytes(font.getmask(c)) == empty)
 
 
 @cache
-def _bundled_font() -> ImageFont.FreeTypeFont:
+def _load_bundled_font() -> ImageFont.FreeTypeFont:
     font = ImageFont.load_default(size=_MEASURE)
     assert isinstance(font, ImageFont.FreeTypeFont)  # every wheel of Pillow has FreeType
     return font
 
 
 @cache
-def _system_fonts() -> tuple[ImageFont.FreeTypeFont, ...]:
+def _load_system_fonts() -> tuple[ImageFont.FreeTypeFont, ...]:
     found = []
     for name in _SYSTEM_FONTS:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""HTTP range requests (RFC 9110, section 14) on bytes in memory, as a pure function."""
+"""Answers HTTP range requests (RFC 9110, section 14) from bytes in memory, as a pure function."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SINGLE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?")
 
 
 def respond(data: bytes, headers: Mapping[str, str], media_type: str) -> Response:
-    """The whole (200), the part that was asked for (206), or a refusal of a part outside (416).
+    """Answer with the whole (200), the part that was asked for (206), or a refusal of a part outside (416).
 
     Several ranges at once are answered with the whole, as the RFC allows.
 
@@ -21,7 +21,7 @@ def respond(data: bytes, headers: Mapping[str, str], media_type: str) -> Respons
     etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
     known = {"accept-ranges": "bytes", "etag": etag}
     wanted = headers.get("range") if headers.get("if-range", etag) == etag else None
-    part = _part(wanted, len(data))
+    part = _read_part(wanted, len(data))
     if part is None:
         return Response(data, headers=known, media_type=media_type)
     if not part:
@@ -30,8 +30,8 @@ def respond(data: bytes, headers: Mapping[str, str], media_type: str) -> Respons
     return Response(data[part.start : part.stop], 206, headers=known, media_type=media_type)
 
 
-def _part(wanted: str | None, size: int) -> range | None:
-    """Offsets of a range: ``None`` where the whole is meant, empty where nothing lies in it."""
+def _read_part(wanted: str | None, size: int) -> range | None:
+    """Return the offsets of a range: ``None`` where the whole is meant, empty where nothing lies in it."""
     match = _SINGLE.fullmatch(wanted or "")
     if match is None or match.group(0) == "bytes=-":
         return None

@@ -1,4 +1,4 @@
-"""Serving the sandbox over a real socket: in this thread for the command line, in another one for tests."""
+"""Serves the sandbox over a real socket: in this thread for the command line, in another one for tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LAST_ANSWERS_SECONDS = 5
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; connections wait in it until the server runs.
+    """Open a listening socket; connections wait in it until the server runs.
 
     :param port: 0 picks a free one.
     :raises OSError: where the address cannot be used.
@@ -41,8 +41,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def origin_of(listener: socket.socket) -> str:
-    """``http://HOST:PORT`` of a listening socket."""
+def read_origin(listener: socket.socket) -> str:
+    """Return ``http://HOST:PORT`` of a listening socket."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
@@ -121,7 +121,7 @@ class SandboxServer:
     ) -> None:
         settings = Settings(time_scale, Decimal(str(balance)), Directives(fail=fail, deliver=deliver))
         self._listener = listen(host, port)
-        self.origin = origin_of(self._listener)
+        self.origin = read_origin(self._listener)
         """``http://HOST:PORT``; ``/sandbox`` and ``/results`` live under it."""
         self.base_url = self.origin + API
         """What a connection's host is set to."""
@@ -130,7 +130,7 @@ class SandboxServer:
         self._thread = threading.Thread(target=self._server.serve_forever, name="sandbox", daemon=True)
 
     def start(self) -> Self:
-        """Start serving; returns when requests are answered."""
+        """Start serving, and return when requests are answered."""
         self._thread.start()
         if not self._ready.wait(timeout=30):
             raise RuntimeError("The sandbox did not start")
@@ -138,7 +138,7 @@ class SandboxServer:
 
     @property
     def is_running(self) -> bool:
-        """Whether it serves, or still is about to end."""
+        """True while it serves, or still is about to end."""
         return self._thread.is_alive()
 
     def stop(self) -> None:

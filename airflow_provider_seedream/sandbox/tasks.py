@@ -1,4 +1,4 @@
-"""The life of a task, as pure functions of the task and the time."""
+"""Decides what becomes of a task, as pure functions of the task and the time."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Task:
 
     @property
     def will_fail(self) -> bool:
-        """Whether it ends as failed."""
+        """True if it ends as failed."""
         return self.directives.fail is not None
 
     @property
@@ -88,24 +88,24 @@ class Task:
 def accept(
     order: Order, directives: Directives, *, key: str, origin: str, now: float, time_scale: float
 ) -> Task:
-    """A new task; its generation time is typical for its resolution and differs from task to task."""
+    """Return a new task; its generation time is typical for its resolution and differs from task to task."""
     task_id = f"task_{secrets.token_hex(16)}"
     typical = order.model.resolutions[order.resolution].typical_seconds
     seconds = directives.seconds
     if seconds is None:
-        seconds = typical.low + _spread(task_id) * (typical.high - typical.low)
+        seconds = typical.low + _compute_spread(task_id) * (typical.high - typical.low)
     return Task(
         order, directives, key=key, origin=origin, created_at=now, duration=seconds * time_scale, id=task_id
     )
 
 
-def _spread(task_id: str) -> float:
-    """A number in [0, 1) that belongs to the task."""
+def _compute_spread(task_id: str) -> float:
+    """Return a number in [0, 1) that belongs to the task."""
     return int.from_bytes(hashlib.sha256(task_id.encode()).digest()[:6]) / 2**48
 
 
-def state(task: Task, now: float) -> str:
-    """The task's state at a time, in epoch seconds."""
+def find_state(task: Task, now: float) -> str:
+    """Return the task's state at a time, in epoch seconds."""
     if now >= task.completes_at:
         return "failed" if task.will_fail else "success"
     if now < task.created_at + PENDING_SHARE * task.duration:
@@ -113,44 +113,44 @@ def state(task: Task, now: float) -> str:
     return task.directives.state
 
 
-def status(task: Task, now: float, origin: str) -> dict[str, Any]:
-    """The ``data`` of a status answer, with the page's keys for each state.
+def make_status(task: Task, now: float, origin: str) -> dict[str, Any]:
+    """Return the ``data`` of a status answer, with the page's keys for each state.
 
     :param now: epoch seconds.
     :param origin: scheme, host and port for the result URLs.
     """
-    created, completed = _milliseconds(task.created_at), _milliseconds(task.completes_at)
-    known = {"taskId": task.id, "state": state(task, now)}
+    created, completed = _to_milliseconds(task.created_at), _to_milliseconds(task.completes_at)
+    known = {"taskId": task.id, "state": find_state(task, now)}
     if now < task.completes_at:
         return {**known, "createTime": created}
     if task.will_fail:
-        return {**known, **_failure(task), "createTime": created, "completeTime": completed}
-    result = json.dumps({"resultUrls": result_urls(task, origin)}, separators=(",", ":"))
+        return {**known, **_describe_failure(task), "createTime": created, "completeTime": completed}
+    result = json.dumps({"resultUrls": make_result_urls(task, origin)}, separators=(",", ":"))
     times = {"createTime": created, "completeTime": completed, "costTime": completed - created}
     return {**known, "resultJson": result, **times}
 
 
-def callback(task: Task) -> dict[str, Any]:
-    """The whole body that is posted to the callback URL once the task has ended."""
-    data = status(task, task.completes_at, task.origin)
+def make_callback(task: Task) -> dict[str, Any]:
+    """Return the whole body that is posted to the callback URL once the task has ended."""
+    data = make_status(task, task.completes_at, task.origin)
     code = task.directives.failure_code if task.will_fail else 200
     return {"code": code, "message": "success" if code == 200 else "failed", "data": data}
 
 
-def result_urls(task: Task, origin: str) -> list[str]:
-    """Public addresses of the images, in order."""
+def make_result_urls(task: Task, origin: str) -> list[str]:
+    """Return the public addresses of the images, in order."""
     return [f"{origin}/results/{task.id}/{task.token}/{n}.png" for n in range(1, task.will_deliver + 1)]
 
 
 def has_expired(task: Task, now: float) -> bool:
-    """Whether its result URLs are no longer served."""
+    """Tell whether its result URLs are no longer served."""
     return task.directives.expire or now >= task.completes_at + task.order.model.result_lifetime
 
 
-def _failure(task: Task) -> dict[str, str]:
+def _describe_failure(task: Task) -> dict[str, str]:
     code = task.directives.fail or ""
     return {"failCode": code, "failMsg": FAIL_MESSAGES.get(code, "The provider returned a failure")}
 
 
-def _milliseconds(seconds: float) -> int:
+def _to_milliseconds(seconds: float) -> int:
     return round(seconds * 1000)

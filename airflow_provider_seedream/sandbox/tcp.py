@@ -1,4 +1,4 @@
-"""The TCP connection under a request, as an ASGI extension, for answers that break off."""
+"""Hands the TCP connection under a request to the application, for answers that break off."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ async def cut(scope: Scope, receive: Receive) -> None:
     if transport is None:
         raise RuntimeError("Connections can be cut only under the sandbox's own server")
     transport.close()
-    await until_gone(receive)
+    await wait_until_gone(receive)
 
 
-async def until_gone(receive: Receive) -> None:
+async def wait_until_gone(receive: Receive) -> None:
     """Return when the client is no longer connected."""
     while (await receive())["type"] != "http.disconnect":
         pass
@@ -48,4 +48,4 @@ async def linger(seconds: float, receive: Receive) -> None:
     """Wait, but not for a client that has gone."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await until_gone(receive)
+            await wait_until_gone(receive)

@@ -1,4 +1,4 @@
-"""A bounded record of the requests that came in: header names only, so that no key is kept."""
+"""Records the requests that came in, up to a bound: header names only, so that no key is kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Traffic:
     def __init__(self) -> None:
         self._requests: deque[dict[str, Any]] = deque(maxlen=REMEMBERED)
 
-    def note(self, scope: Scope, at: float) -> dict[str, Any]:
+    def record(self, scope: Scope, at: float) -> dict[str, Any]:
         """Record a request at its arrival; ``status`` stays ``None`` unless it is answered.
 
         :param at: epoch seconds.
@@ -39,7 +39,7 @@ class Traffic:
         self._requests.clear()
 
     def report(self) -> Sequence[dict[str, Any]]:
-        """All requests that are remembered, as JSON."""
+        """Return all requests that are remembered, as JSON."""
         return list(self._requests)
 
 
@@ -52,15 +52,15 @@ class TrafficMiddleware:
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on and note what was answered."""
+        """Pass a request on, and record what was answered."""
         if scope["type"] != "http" or scope["path"].startswith(CONTROL):
             await self._app(scope, receive, send)
             return
-        request = self._traffic.note(scope, self._clock())
+        request = self._traffic.record(scope, self._clock())
 
-        async def noting(message: Message) -> None:
+        async def record_status(message: Message) -> None:
             if message["type"] == "http.response.start":
                 request["status"] = message["status"]
             await send(message)
 
-        await self._app(scope, receive, noting)
+        await self._app(scope, receive, record_status)

@@ -1,4 +1,4 @@
-"""From a result URL to a verified object in the team's storage.
+"""Takes a paid image from its result URL to a verified object in the team's storage.
 
 Operators need :func:`~.naming.check_template` when a DAG is parsed;
 :func:`~.destination.resolve_destination`, :func:`~.destination.check_writable`,

@@ -1,4 +1,4 @@
-"""How saving a paid image can fail beyond what ``apixo.errors`` names; each may be run again."""
+"""Names the ways in which saving a paid image fails, beyond those of the package's ``errors``."""
 
 from __future__ import annotations
 

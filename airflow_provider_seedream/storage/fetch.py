@@ -1,4 +1,4 @@
-"""From a result URL to a local file: streamed, bounded, resumed where it broke off, every redirect checked.
+"""Fetches a result URL to a local file: streamed, bounded, resumed where it broke off, redirects checked.
 
 No credential comes near this module: it has an HTTP client of its own that knows no API key.
 """
@@ -38,7 +38,7 @@ _RETRIED = (408, 416, 425, 429)
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DownloadLimits:
     """Bounds of one download.
 
     :param max_bytes: longest file that is accepted; a 4K PNG of pure noise has 48 MiB.
@@ -59,11 +59,11 @@ class Limits:
     max_pause: float = 60
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = DownloadLimits()
 
 
 class Fetcher:
-    """Fetches result URLs, several at once if awaits_callback from several threads.
+    """Fetches result URLs, several at once if called from several threads.
 
     :param trusted_origin: such as ``http://127.0.0.1:8765``; exempt from the rules of ``url_policy``.
     :param sleep: takes seconds; by default a pause that :meth:`stop` ends.
@@ -74,16 +74,16 @@ class Fetcher:
         self,
         *,
         trusted_origin: str | None = None,
-        limits: Limits = DEFAULT_LIMITS,
+        limits: DownloadLimits = DEFAULT_LIMITS,
         sleep: Callable[[float], None] | None = None,
         log: Logger,
     ) -> None:
         self._trusted_origin = trusted_origin
         self._limits = limits
         self._stopped = threading.Event()
-        self._sleep = sleep or self._rest
+        self._sleep = sleep or self._wait
         self._log = log
-        self._client = _client(limits, trusted_origin)
+        self._client = _make_client(limits, trusted_origin)
 
     def __enter__(self) -> Self:
         return self
@@ -121,15 +121,15 @@ class Fetcher:
 
         return Retrying(
             retry=retry_if_exception_type(BrokenTransferError),
-            stop=self._gives_up,
-            wait=self._pause,
+            stop=self._must_stop,
+            wait=self._compute_pause,
             sleep=self._sleep,
             before_sleep=lambda state: self._report(url, state),
             reraise=True,
         )(attempt)
 
-    def _gives_up(self, state: RetryCallState) -> bool:
-        error = _broken(state)
+    def _must_stop(self, state: RetryCallState) -> bool:
+        error = _read_error(state)
         return (
             self._stopped.is_set()
             or state.attempt_number >= min(self._limits.attempts, error.max_attempts)
@@ -137,11 +137,11 @@ class Fetcher:
             or (error.retry_after or 0) > self._limits.max_pause
         )
 
-    def _pause(self, state: RetryCallState) -> float:
+    def _compute_pause(self, state: RetryCallState) -> float:
         jittered = compute_backoff(state.attempt_number, random.uniform, base=self._limits.backoff)
-        return max(jittered, _broken(state).retry_after or 0)
+        return max(jittered, _read_error(state).retry_after or 0)
 
-    def _rest(self, seconds: float) -> None:
+    def _wait(self, seconds: float) -> None:
         self._stopped.wait(seconds)
 
     def _report(self, url: str, state: RetryCallState) -> None:
@@ -149,15 +149,15 @@ class Fetcher:
             "Attempt %d at %s: %s; trying again in %.1f s",
             state.attempt_number,
             hide_secrets(url),
-            _broken(state),
+            _read_error(state),
             state.upcoming_sleep,
         )
 
     def _receive(self, url: str, transfer: _Transfer, deadline: float) -> None:
-        """One attempt: send the request and write down the body."""
+        """Make one attempt: send the request and write down the body."""
         self._check_progress(0, deadline)
         try:
-            with self._response(url, transfer.request_headers()) as response:
+            with self._open_response(url, transfer.make_headers()) as response:
                 if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
                     transfer.restart()
                 _check_status(response)
@@ -166,8 +166,8 @@ class Fetcher:
             raise BrokenTransferError(f"the transfer broke off: {type(error).__name__} {error}") from None
 
     @contextmanager
-    def _response(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
-        """The first answer that is no redirect; every hop passes the same check as the first URL."""
+    def _open_response(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+        """Open the first answer that is no redirect; every hop passes the same check as the first URL."""
         target = check_url(url, self._trusted_origin)
         for _ in range(MAX_REDIRECTS + 1):
             request = self._client.build_request("GET", target, headers=headers)
@@ -176,13 +176,13 @@ class Fetcher:
                 if not response.has_redirect_location:
                     yield response
                     return
-                target = check_url(_redirect(target, response), self._trusted_origin)
+                target = check_url(_resolve_redirect(target, response), self._trusted_origin)
             finally:
                 response.close()
         raise DownloadError(f"it redirects more than {MAX_REDIRECTS} times", retryable=False)
 
     def _write(self, response: httpx.Response, transfer: _Transfer, deadline: float) -> None:
-        with transfer.opened(response) as file:
+        with transfer.open_for(response) as file:
             for chunk in response.iter_raw():
                 file.write(chunk)
                 self._check_progress(file.tell(), deadline)
@@ -208,17 +208,17 @@ class _Transfer:
         """Have the next attempt begin from zero."""
         self._etag = None
 
-    def request_headers(self) -> dict[str, str]:
-        """``Range`` where a strong ETag guarantees that the rest belongs to what is here (RFC 9110)."""
-        if self._etag is None or not self._received():
+    def make_headers(self) -> dict[str, str]:
+        """Ask for a part only where a strong ETag guarantees that it belongs to what is here (RFC 9110)."""
+        if self._etag is None or not self._count_received():
             return {}
-        return {"Range": f"bytes={self._received()}-", "If-Range": self._etag}
+        return {"Range": f"bytes={self._count_received()}-", "If-Range": self._etag}
 
     @contextmanager
-    def opened(self, response: httpx.Response) -> Iterator[BinaryIO]:
-        """The local file, ready for this response's body."""
-        start = self._start(response)
-        self._etag = _strong_etag(response)
+    def open_for(self, response: httpx.Response) -> Iterator[BinaryIO]:
+        """Open the local file where this response's body belongs."""
+        start = self._find_start(response)
+        self._etag = _read_strong_etag(response)
         try:
             with self._target.open("r+b" if start else "wb") as file:
                 file.seek(start)
@@ -229,27 +229,27 @@ class _Transfer:
     def check_complete(self, response: httpx.Response) -> None:
         """Compare with the length that the host announced, where it did."""
         if response.status_code == httpx.codes.PARTIAL_CONTENT:
-            total = _content_range(response)[1]
-            if total is not None and total != self._received():
+            total = _read_content_range(response)[1]
+            if total is not None and total != self._count_received():
                 self.restart()
-                raise BrokenTransferError(f"{self._received()} bytes came, {total} were announced")
+                raise BrokenTransferError(f"{self._count_received()} bytes came, {total} were announced")
 
-    def _received(self) -> int:
+    def _count_received(self) -> int:
         return self._target.stat().st_size if self._target.exists() else 0
 
-    def _start(self, response: httpx.Response) -> int:
-        """The offset at which this response's body belongs."""
+    def _find_start(self, response: httpx.Response) -> int:
+        """Return the offset at which this response's body belongs."""
         if response.status_code != httpx.codes.PARTIAL_CONTENT:
             return 0
-        start = _content_range(response)[0]
-        etag = _strong_etag(response)
-        if start is None or start != self._received() or etag != self._etag or etag is None:
+        start = _read_content_range(response)[0]
+        etag = _read_strong_etag(response)
+        if start is None or start != self._count_received() or etag != self._etag or etag is None:
             self.restart()
             raise BrokenTransferError("the host answered with another part than was asked for")
         return start
 
 
-def _client(limits: Limits, trusted_origin: str | None) -> httpx.Client:
+def _make_client(limits: DownloadLimits, trusted_origin: str | None) -> httpx.Client:
     return httpx.Client(
         headers={
             "User-Agent": f"airflow-provider-seedream/{__version__}",
@@ -264,13 +264,13 @@ def _client(limits: Limits, trusted_origin: str | None) -> httpx.Client:
     )
 
 
-def _broken(state: RetryCallState) -> BrokenTransferError:
+def _read_error(state: RetryCallState) -> BrokenTransferError:
     error = state.outcome.exception() if state.outcome else None
     assert isinstance(error, BrokenTransferError)  # the only kind that is retried
     return error
 
 
-def _redirect(base: httpx.URL, response: httpx.Response) -> httpx.URL | str:
+def _resolve_redirect(base: httpx.URL, response: httpx.Response) -> httpx.URL | str:
     location = response.headers["location"]
     try:
         return base.join(location)
@@ -278,13 +278,13 @@ def _redirect(base: httpx.URL, response: httpx.Response) -> httpx.URL | str:
         return str(location)
 
 
-def _strong_etag(response: httpx.Response) -> str | None:
+def _read_strong_etag(response: httpx.Response) -> str | None:
     etag = str(response.headers.get("etag", ""))
     return etag if etag.startswith('"') else None
 
 
-def _content_range(response: httpx.Response) -> tuple[int | None, int | None]:
-    """Start and total length in bytes; ``None`` for what the header does not say."""
+def _read_content_range(response: httpx.Response) -> tuple[int | None, int | None]:
+    """Return start and total length in bytes; ``None`` for what the header does not say."""
     match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("content-range", ""))
     if match is None:
         return None, None
@@ -303,9 +303,9 @@ def _check_status(response: httpx.Response) -> None:
         )
     if status in _RETRIED or status >= 500:
         asked = read_retry_after(response.headers.get("retry-after"), time.time())
-        raise BrokenTransferError(where + _asked(asked), retry_after=asked)
+        raise BrokenTransferError(where + _describe_pause(asked), retry_after=asked)
     raise DownloadError(where, retryable=False)
 
 
-def _asked(seconds: float | None) -> str:
+def _describe_pause(seconds: float | None) -> str:
     return "" if seconds is None else f", which asks to wait {seconds:g} s"

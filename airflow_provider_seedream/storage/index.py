@@ -1,4 +1,4 @@
-"""The entry by which the gallery finds what a task has saved, without asking the storage."""
+"""Holds the entry by which the gallery finds what a task has saved, without asking the storage."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _Usd = Annotated[float, Field(ge=0, le=MOST_USD, allow_inf_nan=False)]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexedImage:
-    """What a tile shows of an image; see :class:`~.manifest.SavedImage`."""
+    """An image as a tile shows it; see :class:`~.manifest.SavedImage`."""
 
     index: _Index
     name: _Text
@@ -42,7 +42,7 @@ class IndexedImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexEntry:
-    """What one Airflow task has saved.
+    """The images that one Airflow task has saved.
 
     :param destination: folder, as the text of an ``ObjectStoragePath``, its connection included.
     :param manifest: path of the manifest, in the same form.
@@ -61,7 +61,7 @@ class IndexEntry:
 
     @classmethod
     def of(cls, manifest: Manifest, *, destination: str, path: str, reused: bool) -> Self:
-        """The entry of a manifest that lies in its place.
+        """Make the entry of a manifest that lies in its place.
 
         :param path: of the manifest.
         """
@@ -82,25 +82,25 @@ class IndexEntry:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
+        """Return plain JSON values."""
         return {**asdict(self), "images": [asdict(image) for image in self.images]}
 
     @classmethod
     def from_json(cls, value: Any) -> IndexEntry | None:
-        """The reverse, of what may come from anybody who writes a DAG.
+        """Read an entry from what may come from anybody who writes a DAG.
 
-        :return: ``None`` for anything else, also for what is larger than anything that a task saves.
+        :returns: ``None`` for anything else, also for what is larger than anything that a task saves.
         """
         try:
-            return _adapter().validate_python(value)
+            return _make_adapter().validate_python(value)
         except ValidationError:
             return None
 
-    def image(self, index: int) -> IndexedImage | None:
-        """The image with this index."""
+    def find_image(self, index: int) -> IndexedImage | None:
+        """Return the image with this index."""
         return next((image for image in self.images if image.index == index), None)
 
 
 @cache
-def _adapter() -> TypeAdapter[IndexEntry]:
+def _make_adapter() -> TypeAdapter[IndexEntry]:
     return TypeAdapter(IndexEntry)

@@ -1,4 +1,4 @@
-"""What a downloaded file is, judged by its bytes alone."""
+"""Judges by its bytes alone which image a downloaded file is, if it is a whole one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ decoding = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What the bytes of one image say.
+    """The facts that the bytes of one image state.
 
     :param format: ``png``, ``jpeg`` or ``webp``.
     :param extension: ``png``, ``jpg`` or ``webp``.
@@ -73,7 +73,7 @@ def inspect_image(path: Path, expected_size: Size | None = None) -> ImageFacts:
         format_, size = _decode(path)
     if expected_size is not None and size != tuple(expected_size):
         raise WrongSizeError(
-            f"a whole {format_} of {_pixels(size)} came, but {_pixels(expected_size)} was ordered"
+            f"a whole {format_} of {_show_size(size)} came, but {_show_size(expected_size)} was ordered"
         )
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -81,8 +81,8 @@ def inspect_image(path: Path, expected_size: Size | None = None) -> ImageFacts:
 
 
 @contextmanager
-def opened_image(file: Path | IO[bytes]) -> Iterator[ImageFile]:
-    """A PNG, JPEG or WebP of a sane size; no pixel is decoded yet.
+def open_image(file: Path | IO[bytes]) -> Iterator[ImageFile]:
+    """Open a PNG, JPEG or WebP of a sane size; no pixel is decoded yet.
 
     :raises UnusableImageError: if it holds several pictures, claims more than ``MAX_PIXELS``, or is a JPEG of
         more than ``MAX_SCANS``.
@@ -95,7 +95,9 @@ def opened_image(file: Path | IO[bytes]) -> Iterator[ImageFile]:
         if image.format not in EXTENSIONS:
             raise UnusableImageError(f"it is a {image.format}, several pictures in one file")
         if image.width * image.height > MAX_PIXELS:
-            raise UnusableImageError(f"the image claims {_pixels(image.size)}, more than {MAX_PIXELS} pixels")
+            raise UnusableImageError(
+                f"the image claims {_show_size(image.size)}, more than {MAX_PIXELS} pixels"
+            )
         if image.format == "JPEG":
             # Pillow keeps the file open until the pixels are loaded.
             _check_scans(cast("IO[bytes]", image.fp))
@@ -104,13 +106,13 @@ def opened_image(file: Path | IO[bytes]) -> Iterator[ImageFile]:
 
 def _check_scans(file: IO[bytes]) -> None:
     # Coded data escapes its FF bytes; what metadata holds of these two by chance is far below the limit.
-    scans = _count(file, _START_OF_SCAN)
+    scans = _count_pairs(file, _START_OF_SCAN)
     if scans > MAX_SCANS:
         raise UnusableImageError(f"the JPEG holds {scans} scans, more than {MAX_SCANS}")
 
 
-def _count(file: IO[bytes], pair: bytes) -> int:
-    """How often a file holds two bytes side by side; its position stays."""
+def _count_pairs(file: IO[bytes], pair: bytes) -> int:
+    """Count how often a file holds two bytes side by side; its position stays."""
     position, found, last = file.tell(), 0, b""
     file.seek(0)
     while block := file.read(_BLOCK_BYTES):
@@ -120,18 +122,18 @@ def _count(file: IO[bytes], pair: bytes) -> int:
     return found
 
 
-def _pixels(size: Size) -> str:
+def _show_size(size: Size) -> str:
     return f"{size[0]}x{size[1]}"
 
 
 def _decode(path: Path) -> tuple[str, Size]:
     try:
-        with opened_image(path) as image:
+        with open_image(path) as image:
             format_, size = str(image.format), image.size
             if format_ == "PNG":
                 image.verify()
         # verify() leaves an image unusable, so it is opened again for its pixels.
-        with opened_image(path) as image:
+        with open_image(path) as image:
             # A JPEG decoded at an eighth still reads every coded byte, with a 64th of the memory.
             image.draft(None, (size[0] // 8, size[1] // 8))
             image.load()
@@ -139,7 +141,7 @@ def _decode(path: Path) -> tuple[str, Size]:
     except UnusableImageError:
         raise
     except Exception as error:  # noqa: BLE001 - on hostile bytes Pillow raises nearly every kind
-        raise UnusableImageError(_complaint(path, error)) from None
+        raise UnusableImageError(_describe_damage(path, error)) from None
     return format_, size
 
 
@@ -150,14 +152,14 @@ def _check_end(path: Path, format_: str) -> None:
             raise UnusableImageError(f"the last bytes of the {format_} are missing")
 
 
-def _complaint(path: Path, error: Exception) -> str:
+def _describe_damage(path: Path, error: Exception) -> str:
     with path.open("rb") as file:
         start = file.read(16)
     return (
         f"{path.stat().st_size} bytes came that are not a whole PNG, JPEG or WebP image "
-        f"(they start with {start!r}; {type(error).__name__}: {_without_path(error, path)})"
+        f"(they start with {start!r}; {type(error).__name__}: {_hide_path(error, path)})"
     )
 
 
-def _without_path(error: Exception, path: Path) -> str:
+def _hide_path(error: Exception, path: Path) -> str:
     return str(error).replace(str(path), "the file")

@@ -1,4 +1,4 @@
-"""Reads a destination's text, before any store is opened: usable when a DAG is parsed."""
+"""Reads a destination's text before any store is opened, so that a DAG can be checked when it is parsed."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ OBJECT_STORES = frozenset(
 EXAMPLES = "Use s3://conn_id@bucket/prefix, file:///data/images or another object storage URL."
 
 
-def destination_url(destination: object) -> str:
-    """A destination as an object storage URL; an absolute path such as ``/data/x`` means ``file:///data/x``.
+def read_destination_url(destination: object) -> str:
+    """Return a destination as an object storage URL; an absolute path such as ``/data/x`` means ``file:///data/x``.
 
     :param destination: an ``ObjectStoragePath`` or its string.
     :raises DestinationError: it can name no location in any store.
@@ -26,11 +26,11 @@ def destination_url(destination: object) -> str:
     scheme, separator, rest = text.partition("://")
     if not separator or not scheme:
         raise DestinationError(f"The destination {text!r} is a relative path.", EXAMPLES)
-    return f"{scheme}://{_checked_location(scheme, rest)}"
+    return f"{scheme}://{_check_location(scheme, rest)}"
 
 
-def _checked_location(scheme: str, rest: str) -> str:
-    """What follows ``scheme://``, if it names a place and holds no credentials."""
+def _check_location(scheme: str, rest: str) -> str:
+    """Return what follows ``scheme://``, if it names a place and holds no credentials."""
     user_info, _, location = rest.rpartition("@") if "@" in rest.split("/", 1)[0] else ("", "", rest)
     if ":" in user_info:
         raise DestinationError(
@@ -45,7 +45,7 @@ def _checked_location(scheme: str, rest: str) -> str:
     return rest
 
 
-def conn_id_of(url: str) -> str | None:
-    """The connection that a path's text names; ``ObjectStoragePath.conn_id`` is newer than Airflow 3.1."""
+def read_conn_id(url: str) -> str | None:
+    """Return the connection that a path names; ``ObjectStoragePath.conn_id`` is newer than Airflow 3.1."""
     host = url.partition("://")[2].split("/", 1)[0]
     return host.rpartition("@")[0] or None

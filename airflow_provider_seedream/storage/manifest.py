@@ -1,4 +1,4 @@
-"""The sidecar record of a finished task: what was asked for, what it cost, and which files it became."""
+"""Reads and writes the sidecar record of a finished task: what was asked for, its cost, and its files."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from pydantic import TypeAdapter, ValidationError
 
 from airflow_provider_seedream import __version__
-from airflow_provider_seedream.storage.destination import place, read
-from airflow_provider_seedream.storage.scratch import scratch_folder
+from airflow_provider_seedream.storage.files import place, read
+from airflow_provider_seedream.storage.scratch import make_scratch_folder
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -25,9 +25,9 @@ MAX_BYTES = 4 * 2**20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRecord:
-    """What is known of a finished task before its images are saved. All values are JSON's own.
+    """The facts of a finished task that are known before its images are saved; all values are JSON's own.
 
-    :param seedream_task_id: the API's taskId; see :func:`~.naming.urls_id` where there is none.
+    :param seedream_task_id: the API's taskId; see :func:`~.naming.make_urls_id` where there is none.
     :param request: the ``input`` object as sent.
     :param requested: number of images that were ordered.
     :param delivered: number of images that came.
@@ -94,12 +94,12 @@ class Manifest(TaskRecord):
 
     @classmethod
     def of(cls, task: TaskRecord, images: tuple[SavedImage, ...], saved_at: str | None) -> Manifest:
-        """The manifest of a task whose images have just been saved."""
+        """Make the manifest of a task whose images have just been saved."""
         return cls(**asdict(task), images=images, saved_at=saved_at)
 
     def to_json(self) -> str:
-        """Indented JSON, for people too."""
-        return _adapter().dump_json(self, indent=2).decode()
+        """Return indented JSON, for people too."""
+        return _make_adapter().dump_json(self, indent=2).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Manifest:
@@ -108,7 +108,7 @@ class Manifest(TaskRecord):
         :raises ValueError: if it is not JSON, or a key is missing or of the wrong type.
         """
         try:
-            return _adapter().validate_json(text)
+            return _make_adapter().validate_json(text)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"]))
@@ -116,13 +116,13 @@ class Manifest(TaskRecord):
 
 
 @cache
-def _adapter() -> TypeAdapter[Manifest]:
+def _make_adapter() -> TypeAdapter[Manifest]:
     # Built on first use: DAG files import this module.
     return TypeAdapter(Manifest)
 
 
 def read_manifest(path: ObjectStoragePath, log: Logger) -> Manifest | None:
-    """The manifest at a path; a broken one counts as none, and the log says so.
+    """Return the manifest at a path; a broken one counts as none, and the log says so.
 
     :raises StorageError: if the store cannot tell whether there is one.
     """
@@ -141,7 +141,7 @@ def write_manifest(manifest: Manifest, path: ObjectStoragePath) -> None:
 
     :raises StorageError: if it cannot be written.
     """
-    with scratch_folder() as folder:
+    with make_scratch_folder() as folder:
         local = folder / "manifest.json"
         local.write_text(manifest.to_json(), encoding="utf-8")
         place(local, path)

@@ -1,4 +1,4 @@
-"""File names of a task's images and of its manifest, from a template that cannot leave the destination."""
+"""Names a task's images and its manifest, by a template that cannot leave the destination."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_NAME_BYTES = 200
 _MAX_ID_CHARACTERS = 64
 _LONGEST_ID = "x" * (_MAX_ID_CHARACTERS + 9)
 _ANY_ID = rf"[A-Za-z0-9_-][A-Za-z0-9._-]{{0,{len(_LONGEST_ID) - 1}}}"
-"""What :func:`safe_id` can return."""
+"""What :func:`make_safe_id` can return."""
 
 FINGERPRINT_DIGITS = 16
 """Hex digits of a request's fingerprint that stand in a name."""
@@ -35,6 +35,9 @@ _INDEX = re.compile(r"\{index[^}]*\}")
 _IMAGE_ENDING = re.compile(r"\.(png|jpe?g|jfif|webp|gif|bmp|tiff?|avif|heic)$", re.IGNORECASE)
 _FORBIDDEN = re.compile(r'[\\*?\[\]{}<>|"#]|::')
 """What a shell, a glob, a URL or another operating system reads as more than a name."""
+
+_Field = tuple[str | None, str | None, str | None]
+"""A placeholder's name, format spec and conversion."""
 
 _Broken = Iterator[tuple[str, str]]
 """Rules that are broken, each with its remedy."""
@@ -53,24 +56,24 @@ def check_template(template: object, images: int | None = None, *, has_fingerpri
     :param has_fingerprint: whether the request behind the images is, or will be, known; plain URLs have none.
     :raises InvalidRequestError: with every broken rule.
     """
-    broken = _broken_rules(template, images, has_fingerprint)
+    broken = _find_broken_rules(template, images, has_fingerprint)
     problems = [Problem("filename", show_value(template), rule, remedy) for rule, remedy in broken]
     if problems:
         raise InvalidRequestError(problems)
 
 
 def depends_on_task(template: str) -> bool:
-    """Whether the names of a template that passes :func:`check_template` hold the taskId.
+    """Tell whether the names of a template that passes :func:`check_template` hold the taskId.
 
     If not, they are known before the purchase.
     """
-    return "seedream_task_id" in _placeholders(template)
+    return "seedream_task_id" in _find_placeholders(template)
 
 
-def manifest_patterns(template: str, fingerprint: str) -> list[re.Pattern[str]]:
-    """What the manifests of all tasks under a template are called: one pattern for each part of the path."""
+def make_manifest_patterns(template: str, fingerprint: str) -> list[re.Pattern[str]]:
+    """Return what the manifests of all tasks match: one pattern for each part of the path."""
     anything = "\0"
-    path = _manifest_stem(template).format(seedream_task_id=anything, fingerprint=_short(fingerprint))
+    path = _make_manifest_stem(template).format(seedream_task_id=anything, fingerprint=_shorten(fingerprint))
     return [
         re.compile(_ANY_ID.join(map(re.escape, part.split(anything)))) for part in f"{path}.json".split("/")
     ]
@@ -93,38 +96,38 @@ class FileNames:
     def __post_init__(self) -> None:
         check_template(self.template, has_fingerprint=_is_fingerprint(self.fingerprint))
 
-    def image(self, index: int, extension: str) -> str:
-        """The name of one image.
+    def name_image(self, index: int, extension: str) -> str:
+        """Return the name of one image.
 
         :param index: position in the task's result, from 1.
         :param extension: what the bytes are, such as ``png``.
         """
-        return f"{self._fill(_stem(self.template), index)}.{extension}"
+        return f"{self._fill(_cut_extension(self.template), index)}.{extension}"
 
     @property
     def manifest(self) -> str:
         """The name of the manifest: ``manifest`` stands where the images have their number, or at the end."""
-        return self._fill(_manifest_stem(self.template)) + ".json"
+        return self._fill(_make_manifest_stem(self.template)) + ".json"
 
-    def possible(self, images: int) -> Iterator[str]:
-        """Every name that a task of so many images may write: the manifest, and each image in each format."""
+    def list_possible(self, images: int) -> Iterator[str]:
+        """Yield every name that a task of so many images may write, each image in each format."""
         # Only a running task needs it; DAG files import this module.
         from airflow_provider_seedream.storage.inspection import EXTENSIONS
 
         yield self.manifest
         for index in range(1, images + 1):
-            yield from (self.image(index, extension) for extension in EXTENSIONS.values())
+            yield from (self.name_image(index, extension) for extension in EXTENSIONS.values())
 
     def _fill(self, stem: str, index: int = 0) -> str:
         return stem.format(
-            seedream_task_id=safe_id(self.seedream_task_id),
-            fingerprint=_short(self.fingerprint or ""),
+            seedream_task_id=make_safe_id(self.seedream_task_id),
+            fingerprint=_shorten(self.fingerprint or ""),
             index=index,
         )
 
 
-def safe_id(seedream_task_id: str) -> str:
-    """A taskId as part of a file name: itself where harmless, else shortened and told apart by a hash."""
+def make_safe_id(seedream_task_id: str) -> str:
+    """Return a taskId as part of a file name: itself, or shortened and told apart by a hash."""
     safe = re.sub(r"[^A-Za-z0-9._-]", "_", seedream_task_id)[:_MAX_ID_CHARACTERS].lstrip(".")
     if safe and safe == seedream_task_id:
         return safe
@@ -133,12 +136,12 @@ def safe_id(seedream_task_id: str) -> str:
 
 
 def is_safe_name(name: str) -> bool:
-    """Whether a file name from a manifest, relative to its destination, keeps the rules of a template."""
-    return not any(_broken_path(name))
+    """Tell whether a file name, relative to its destination, keeps the rules of a template."""
+    return not any(_find_broken_path(name))
 
 
-def urls_id(urls: Sequence[str]) -> str:
-    """What stands for the taskId where images come from plain URLs: the same for the same URLs."""
+def make_urls_id(urls: Sequence[str]) -> str:
+    """Return what stands for the taskId where images come from plain URLs: the same for the same URLs."""
     digest = hashlib.sha256("\n".join(urls).encode()).hexdigest()
     return f"urls-{digest[:12]}"
 
@@ -148,24 +151,24 @@ def _is_fingerprint(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(rf"[0-9a-f]{{{FINGERPRINT_DIGITS},}}", value) is not None
 
 
-def _short(fingerprint: str) -> str:
+def _shorten(fingerprint: str) -> str:
     return fingerprint[:FINGERPRINT_DIGITS]
 
 
-def _stem(template: str) -> str:
+def _cut_extension(template: str) -> str:
     return template.removesuffix(_EXT)
 
 
-def _manifest_stem(template: str) -> str:
-    stem, replaced = _INDEX.subn("manifest", _stem(template))
+def _make_manifest_stem(template: str) -> str:
+    stem, replaced = _INDEX.subn("manifest", _cut_extension(template))
     return stem if replaced else f"{stem}-manifest"
 
 
-def _placeholders(template: str) -> set[str | None]:
+def _find_placeholders(template: str) -> set[str | None]:
     return {name for _, name, _, _ in Formatter().parse(template)}
 
 
-def _broken_rules(template: object, images: int | None, has_fingerprint: bool) -> _Broken:
+def _find_broken_rules(template: object, images: int | None, has_fingerprint: bool) -> _Broken:
     if not isinstance(template, str) or not template:
         yield "must be a non-empty string", f"The default is {DEFAULT_TEMPLATE!r}."
         return
@@ -177,7 +180,7 @@ def _broken_rules(template: object, images: int | None, has_fingerprint: bool) -
     except ValueError as error:
         yield f"cannot be read ({error})", "Close every brace, and use braces for placeholders only."
         return
-    broken = [*_broken_placeholders(template, fields), *_broken_ending(template)]
+    broken = [*_find_broken_placeholders(template, fields), *_find_broken_ending(template)]
     yield from broken
     names = [name for name, _, _ in fields]
     if images is not None and images > 1 and "index" not in names:
@@ -186,10 +189,10 @@ def _broken_rules(template: object, images: int | None, has_fingerprint: bool) -
         yield "needs the fingerprint of the request, which is not known of these images", _NO_FINGERPRINT
     if not broken:
         # The manifest's name is never shorter than an image's, and has the same folders.
-        yield from _broken_path(_manifest_stem(template).format(**_LONGEST) + ".json")
+        yield from _find_broken_path(_make_manifest_stem(template).format(**_LONGEST) + ".json")
 
 
-def _broken_placeholders(template: str, fields: list[tuple[str | None, str | None, str | None]]) -> _Broken:
+def _find_broken_placeholders(template: str, fields: list[_Field]) -> _Broken:
     for name, spec, conversion in fields:
         if name not in _SPECS:
             known = ", ".join(f"{{{placeholder}}}" for placeholder in _SPECS)
@@ -203,15 +206,15 @@ def _broken_placeholders(template: str, fields: list[tuple[str | None, str | Non
         yield "has {ext} elsewhere than at its end", f"Put {_EXT} last or leave it out."
 
 
-def _broken_ending(template: str) -> _Broken:
-    if ending := _IMAGE_ENDING.search(_stem(template)):
+def _find_broken_ending(template: str) -> _Broken:
+    if ending := _IMAGE_ENDING.search(_cut_extension(template)):
         yield (
             f"ends in {ending[0]}, but the extension follows the bytes that come (PNG, JPEG or WebP)",
             "Leave the ending out.",
         )
 
 
-def _broken_path(path: str) -> _Broken:
+def _find_broken_path(path: str) -> _Broken:
     if not path.isprintable() or (found := _FORBIDDEN.search(path)):
         what = f"the character {found[0]!r}" if path.isprintable() and found else "a control character"
         yield f"holds {what}", "Use letters, digits, spaces, '.', '_', '-' and '/'."

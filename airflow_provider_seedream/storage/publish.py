@@ -1,4 +1,4 @@
-"""What becomes of saved images after a decision: copied to where they are published, or deleted."""
+"""Carries out a decision on saved images: copies them to where they are published, or deletes them."""
 
 from __future__ import annotations
 
@@ -10,17 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_seedream.storage.destination import (
-    blocks,
-    check_writable,
-    holds,
-    place,
-    remove,
-    resolve_destination,
-)
+from airflow_provider_seedream.storage.destination import check_writable, resolve_destination
 from airflow_provider_seedream.storage.errors import StorageError
+from airflow_provider_seedream.storage.files import holds, place, read_blocks, remove
 from airflow_provider_seedream.storage.manifest import Manifest, SavedImage, read_manifest, write_manifest
-from airflow_provider_seedream.storage.scratch import scratch_folder
+from airflow_provider_seedream.storage.scratch import make_scratch_folder
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -46,7 +40,7 @@ def publish_images(
     """
     folder = resolve_destination(destination, storage_conn_id)
     check_writable(folder)
-    for name, image in _missing(images, folder):
+    for name, image in _find_missing(images, folder):
         _copy(image, folder / name)
         log.info("Published %s as %s", image.path, folder / name)
     return [str(folder / name) for name in images]
@@ -57,12 +51,12 @@ def unpublished(
     destination: str | ObjectStoragePath,
     storage_conn_id: str | None = None,
 ) -> list[str]:
-    """The names of those images that :func:`publish_images` would copy; the parameters are the same.
+    """Return the names of those images that :func:`publish_images` would copy; the parameters are the same.
 
     :raises StorageError: the store cannot tell.
     """
     folder = resolve_destination(destination, storage_conn_id)
-    return [name for name, _ in _missing(images, folder)]
+    return [name for name, _ in _find_missing(images, folder)]
 
 
 def discard_images(result: Mapping[str, Any], indexes: Collection[int]) -> None:
@@ -81,34 +75,34 @@ def discard_images(result: Mapping[str, Any], indexes: Collection[int]) -> None:
         log.info("Discarding nothing: the images of task %s have been replaced", result["seedream_task_id"])
         return
     if manifest:
-        _promise_less(manifest, path, indexes)
-    for image in map(_saved_image, result["images"]):
+        _shorten_manifest(manifest, path, indexes)
+    for image in map(_read_image, result["images"]):
         target = ObjectStoragePath(image.path)
         if image.index in indexes and holds(target, image.bytes, image.sha256):
             remove(target)
             log.info("Deleted %s", target)
 
 
-def _missing(
+def _find_missing(
     images: Mapping[str, Mapping[str, Any]], folder: ObjectStoragePath
 ) -> Iterator[tuple[str, SavedImage]]:
     for name, record in images.items():
-        image = _saved_image(record)
+        image = _read_image(record)
         if not holds(folder / name, image.bytes, image.sha256):
             yield name, image
 
 
-def _saved_image(record: Mapping[str, Any]) -> SavedImage:
-    """From a result record, which another version of this provider may have written."""
+def _read_image(record: Mapping[str, Any]) -> SavedImage:
+    """Read an item of a result record, which another version of this provider may have written."""
     return SavedImage(**{field.name: record[field.name] for field in fields(SavedImage)})
 
 
 def _copy(image: SavedImage, target: ObjectStoragePath) -> None:
-    with scratch_folder() as folder:
+    with make_scratch_folder() as folder:
         # Object stores derive the content type from the local file's extension.
         local = folder / f"image{PurePosixPath(image.name).suffix}"
         with local.open("wb") as file:
-            file.writelines(blocks(ObjectStoragePath(image.path)))
+            file.writelines(read_blocks(ObjectStoragePath(image.path)))
         if not holds(ObjectStoragePath(local.as_uri()), image.bytes, image.sha256):
             raise StorageError(f"{image.path} is not the image that was saved there: its hash has changed")
         place(local, target)
@@ -116,7 +110,7 @@ def _copy(image: SavedImage, target: ObjectStoragePath) -> None:
         raise StorageError(f"{target} does not hold what was written to it")
 
 
-def _promise_less(manifest: Manifest, path: ObjectStoragePath, discarded: Collection[int]) -> None:
+def _shorten_manifest(manifest: Manifest, path: ObjectStoragePath, discarded: Collection[int]) -> None:
     left = tuple(image for image in manifest.images if image.index not in discarded)
     if not left:
         remove(path)

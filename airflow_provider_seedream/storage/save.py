@@ -1,18 +1,18 @@
-"""The whole job: a finished task's images and their manifest, saved once however often it is run."""
+"""Does the whole job: saves a finished task's images and their manifest once, however often it is run."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_seedream.apixo.model import Size
-from airflow_provider_seedream.storage.destination import holds, remove, sweep
-from airflow_provider_seedream.storage.fetch import DEFAULT_LIMITS, Fetcher, Limits
-from airflow_provider_seedream.storage.images import DEFAULT_PARALLEL, save_images
+from airflow_provider_seedream.storage.fetch import DEFAULT_LIMITS, DownloadLimits, Fetcher
+from airflow_provider_seedream.storage.files import holds, remove, sweep
 from airflow_provider_seedream.storage.manifest import (
     Manifest,
     SavedImage,
@@ -21,6 +21,7 @@ from airflow_provider_seedream.storage.manifest import (
     write_manifest,
 )
 from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE, FileNames, check_template
+from airflow_provider_seedream.storage.placing import DEFAULT_PARALLEL, save_images
 from airflow_provider_seedream.times import to_iso
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def save_task(
     template: str = DEFAULT_TEMPLATE,
     expected_size: Size | None = None,
     trusted_origin: str | None = None,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: DownloadLimits = DEFAULT_LIMITS,
     parallel: int = DEFAULT_PARALLEL,
     now: Callable[[], float] = time.time,
     log: Logger,
@@ -64,14 +65,15 @@ def save_task(
     manifest_path = destination / names.manifest
     former = read_manifest(manifest_path, log)
     ours = former is not None and former.seedream_task_id == task.seedream_task_id
-    kept = intact_images(former, destination, names) if former and ours else {}
+    kept = find_intact_images(former, destination, names) if former and ours else {}
     missing = {index: url for index, url in enumerate(urls, 1) if index not in kept}
     if former and not missing:
         log.info("All %d images of task %s are in place and intact", len(urls), task.seedream_task_id)
-        return replace(former, images=_in_order(kept))
+        return replace(former, images=_sort_by_index(kept))
 
-    def prepare() -> None:
-        sweep(destination, names.possible(len(urls)))
+    @cache  # once it has been made
+    def make_room() -> None:
+        sweep(destination, names.list_possible(len(urls)))
         if ours:
             return
         if former:
@@ -87,19 +89,19 @@ def save_task(
             fetcher=fetcher,
             expected_size=expected_size,
             parallel=parallel,
-            prepare=prepare,
+            make_room=make_room,
             log=log,
         )
-    images = _in_order(kept | {image.index: image for image in fetched})
+    images = _sort_by_index(kept | {image.index: image for image in fetched})
     manifest = Manifest.of(replace(task, delivered=len(urls)), images, to_iso(now()))
     write_manifest(manifest, manifest_path)
     return manifest
 
 
-def intact_images(
+def find_intact_images(
     manifest: Manifest, destination: ObjectStoragePath, names: FileNames
 ) -> dict[int, SavedImage]:
-    """The manifest's images, by index, that lie under their right names with their size and hash unchanged.
+    """Return the manifest's images, by index, that lie under their names with size and hash unchanged.
 
     Every file is read back whole, as a stream.
 
@@ -108,10 +110,10 @@ def intact_images(
     return {
         image.index: replace(image, path=str(destination / image.name))
         for image in manifest.images
-        if image.name == names.image(image.index, image.name.rpartition(".")[2])
+        if image.name == names.name_image(image.index, image.name.rpartition(".")[2])
         and holds(destination / image.name, image.bytes, image.sha256)
     }
 
 
-def _in_order(images: dict[int, SavedImage]) -> tuple[SavedImage, ...]:
+def _sort_by_index(images: dict[int, SavedImage]) -> tuple[SavedImage, ...]:
     return tuple(images[index] for index in sorted(images))

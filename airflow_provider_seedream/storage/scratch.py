@@ -1,4 +1,4 @@
-"""A temporary folder on the worker's disk; what killed workers left there is deleted by the next one."""
+"""Makes temporary folders on the worker's disk, and deletes those that killed workers left."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PREFIX = "seedream-scratch-"
 
 
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A folder that is gone afterwards, and that no other worker touches meanwhile.
+def make_scratch_folder() -> Iterator[Path]:
+    """Make a folder that is gone afterwards, and that no other worker touches meanwhile.
 
     Its owner holds a lock on it, which the operating system gives back when the owner dies, however that
     happens. So a folder that can be locked has no owner.
     """
     _sweep()
-    folder, handle = _claimed()
+    folder, handle = _claim_folder()
     try:
         yield folder
     finally:
@@ -29,8 +29,8 @@ def scratch_folder() -> Iterator[Path]:
         os.close(handle)
 
 
-def _claimed() -> tuple[Path, int]:
-    """A new folder, and the handle that holds its lock."""
+def _claim_folder() -> tuple[Path, int]:
+    """Return a new folder, and the handle that holds its lock."""
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         with suppress(FileNotFoundError):

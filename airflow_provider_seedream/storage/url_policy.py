@@ -1,4 +1,4 @@
-"""Which URLs may be fetched: public HTTPS, and the sandbox's own origin."""
+"""Decides which URLs may be fetched: public HTTPS, and the sandbox's own origin."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ def check_url(url: str | httpx.URL, trusted_origin: str | None) -> httpx.URL:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, TypeError) as error:
         raise RefusedUrlError(f"The result URL cannot be read: {error}") from None
-    if rule := _broken_rule(parsed, trusted_origin):
+    if rule := _find_broken_rule(parsed, trusted_origin):
         raise RefusedUrlError(f"The result URL {hide_secrets(str(parsed))} was not fetched: {rule}.")
     return parsed
 
 
-def without_query(url: str) -> str:
-    """A result URL for the record: a query may be a signature, and leads nowhere once that has expired."""
+def remove_query(url: str) -> str:
+    """Return a URL for the record: a query may be a signature, and leads nowhere once that has expired."""
     return str(httpx.URL(url).copy_with(userinfo=b"", query=None, fragment=None))
 
 
-def _broken_rule(url: httpx.URL, trusted_origin: str | None) -> str | None:
+def _find_broken_rule(url: httpx.URL, trusted_origin: str | None) -> str | None:
     if url.userinfo:
         return "URLs with a user name or password are refused"
-    if trusted_origin is not None and _origin(url) == _origin(httpx.URL(trusted_origin)):
+    if trusted_origin is not None and _read_origin(url) == _read_origin(httpx.URL(trusted_origin)):
         return None
     if url.scheme != "https":
         return "only https:// is fetched"
@@ -48,25 +48,25 @@ def _broken_rule(url: httpx.URL, trusted_origin: str | None) -> str | None:
         return "it names no host"
     if url.port is not None and not 0 < url.port < 65536:
         return f"{url.port} is no port"
-    return _broken_address_rule(url.raw_host.decode("ascii"))
+    return _find_broken_address_rule(url.raw_host.decode("ascii"))
 
 
-def _broken_address_rule(host: str) -> str | None:
+def _find_broken_address_rule(host: str) -> str | None:
     try:
-        addresses = _addresses(host)
+        addresses = _resolve(host)
     except UnicodeError:
         return "its host name is malformed"
     closed = [address for address in addresses if not _may_be_reached(address)]
     return f"{host} is {closed[0]}, which is not a public address" if closed else None
 
 
-def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+def _read_origin(url: httpx.URL) -> tuple[str, str, int | None]:
     default = {"http": 80, "https": 443}.get(url.scheme)
     return url.scheme, url.host, url.port or default
 
 
-def _addresses(host: str) -> list[str]:
-    """The addresses that this machine would connect to; literals in any notation resolve to themselves."""
+def _resolve(host: str) -> list[str]:
+    """Return the addresses that this machine would connect to; literals resolve to themselves."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:

@@ -9,7 +9,7 @@ from airflow_provider_seedream.apixo.rules import show_value
 from airflow_provider_seedream.errors import InvalidRequestError, Problem
 from airflow_provider_seedream.parameters import check_task_id, parse_rendered, read_url_list
 from airflow_provider_seedream.result import Result
-from airflow_provider_seedream.storage.naming import urls_id
+from airflow_provider_seedream.storage.naming import make_urls_id
 from airflow_provider_seedream.worker.failures import advising
 from airflow_provider_seedream.worker.saving import open_target, save
 from airflow_provider_seedream.worker.submissions import conclude_finished, find_submission
@@ -40,7 +40,7 @@ def _find_result(operator: SeedreamDownloadOperator, context: Context) -> Result
         return _read_finished(operator, context)
     if operator.urls is not None:
         urls = read_url_list(parse_rendered(operator.urls), "urls")
-        return Result(seedream_task_id=urls_id(urls), urls=tuple(urls), delivered=len(urls))
+        return Result(seedream_task_id=make_urls_id(urls), urls=tuple(urls), delivered=len(urls))
     given = parse_rendered(operator.result)
     if not isinstance(given, Mapping) or not isinstance(given.get("seedream_task_id"), str):
         remedy = "Pass the sensor's output."

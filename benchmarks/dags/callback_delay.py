@@ -1,4 +1,4 @@
-"""The same tasks twice: one half is told when they are finished, the other half looks."""
+"""Runs the same tasks twice: one half is told when they are finished, the other half is polled."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SHORTEST, SPREAD = 25.0, 10.0
 
 
 class TimedGenerate(SeedreamGenerateOperator):
-    """Says when it was resumed."""
+    """A Generate that says when it was resumed."""
 
     def execute_complete(self, context: Any, event: Mapping[str, Any]) -> dict[str, Any]:
-        """DeliveryRecord the time, and go on."""
+        """Push the time, and go on."""
         context["ti"].xcom_push(key="resumed_at", value=time.time())
         return super().execute_complete(context, event)
 

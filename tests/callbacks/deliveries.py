@@ -35,4 +35,4 @@ def resumptions(
     world: World, dag_id: str, run_id: str, task_id: str, map_index: int = -1, try_number: int = 1
 ) -> int:
     """How often callbacks have resumed a try."""
-    return world.stack.task_log(dag_id, run_id, task_id, try_number, map_index).count(RESUMED)
+    return world.stack.read_task_log(dag_id, run_id, task_id, try_number, map_index).count(RESUMED)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from airflow_provider_seedream.settings import DEFAULT_MIN_DEFERRAL_SECONDS
-from dev.airflow_stack import free_ports
+from dev.ports import find_free_ports
 from dev.postgres import Postgres
 from tests.callbacks.deliveries import RESUMED, deliver, resumptions, statuses, token_of
 from tests.support.airflow_world import KEY, Purchases, World
@@ -55,7 +55,7 @@ class Waiting:
     @property
     def state(self) -> str:
         """Of the Airflow task."""
-        return str(self.world.stack.task_instance(self.dag_id, self.run_id, self.waits)["state"])
+        return str(self.world.stack.get_task_instance(self.dag_id, self.run_id, self.waits)["state"])
 
     def resumed_once(self) -> bool:
         """Whether it has ended well, after a callback has resumed it once."""
@@ -72,7 +72,7 @@ def wait_for_callback(
     """
     run_id = world.stack.trigger(dag_id, conf)
     world.stack.wait_for_task(dag_id, run_id, waits, "deferred")
-    submission = world.stack.xcom(dag_id, run_id, buys, "submission")
+    submission = world.stack.read_xcom(dag_id, run_id, buys, "submission")
     return Waiting(world, dag_id, run_id, submission["seedream_task_id"], waits)
 
 
@@ -107,7 +107,7 @@ def test_a_callback_may_come_before_the_task_waits(world: World, purchases: Purc
     assert world.stack.wait_for_run(GENERATE, run_id) == "success"
     (task,) = purchases.tasks()
     assert (statuses(task), task["polls"]) == ([200], 1)
-    assert RESUMED not in world.stack.task_log(GENERATE, run_id, "generate")
+    assert RESUMED not in world.stack.read_task_log(GENERATE, run_id, "generate")
 
 
 @pytest.mark.callback_order(
@@ -120,7 +120,7 @@ def test_a_callback_may_come_within_the_first_seconds(world: World, purchases: P
     (task,) = purchases.tasks()
     assert (statuses(task), task["polls"]) == ([200], 1)
     assert resumptions(world, GENERATE, run_id, "generate") == 1
-    ended = datetime.fromisoformat(world.stack.task_instance(GENERATE, run_id, "generate")["end_date"])
+    ended = datetime.fromisoformat(world.stack.get_task_instance(GENERATE, run_id, "generate")["end_date"])
     waited = ended.timestamp() - (task["submitted_at"] - world.clock.ahead)
     assert waited > DEFAULT_MIN_DEFERRAL_SECONDS
 
@@ -145,7 +145,7 @@ def test_a_callback_tells_what_a_killed_worker_has_bought(
     assert world.stack.wait_for_run(dag_id, run_id) == "success"
     (task,) = purchases.tasks()
     assert statuses(task) == [200]
-    assert world.stack.xcom(dag_id, run_id, "generate")["seedream_task_id"] == task["taskId"]
+    assert world.stack.read_xcom(dag_id, run_id, "generate")["seedream_task_id"] == task["taskId"]
     world.wait_for_log(dag_id, run_id, "generate", "a callback has told it", 2)
 
 
@@ -179,7 +179,7 @@ def test_a_callback_for_a_task_that_was_cleared(world: World, purchases: Purchas
     assert (old.deliver(), old.state) == (404, "deferred")
     assert deliver(world, new) == 200
     assert world.stack.wait_for_run(old.dag_id, old.run_id) == "success"
-    assert world.stack.xcom(old.dag_id, old.run_id, "generate")["seedream_task_id"] == new
+    assert world.stack.read_xcom(old.dag_id, old.run_id, "generate")["seedream_task_id"] == new
     assert resumptions(world, old.dag_id, old.run_id, "generate", try_number=2) == 1
 
 
@@ -205,21 +205,21 @@ def test_a_callback_after_the_sensor_has_ended(world: World) -> None:
     run_id = world.stack.trigger(dag_id, {"prompt": "a fox [[seconds:0]] [[callback:lost]]"})
     world.stack.wait_for_task(dag_id, run_id, "wait", "success")
     world.stack.wait_for_task(dag_id, run_id, "other", "deferred")
-    submitted = world.stack.xcom(dag_id, run_id, "submit")
-    other = world.stack.xcom(dag_id, run_id, "other", "submission")["seedream_task_id"]
+    submitted = world.stack.read_xcom(dag_id, run_id, "submit")
+    other = world.stack.read_xcom(dag_id, run_id, "other", "submission")["seedream_task_id"]
     assert deliver(world, submitted) == 200
     world.clock.put_forward(HOURS)
     assert deliver(world, other) == 200
     assert world.stack.wait_for_run(dag_id, run_id) == "success"
     assert deliver(world, submitted) == 200
-    assert world.stack.run_state(dag_id, run_id) == "success"
+    assert world.stack.get_run_state(dag_id, run_id) == "success"
     assert resumptions(world, dag_id, run_id, "wait") == 0
 
 
 @pytest.mark.callback_order("The DAG was deleted", "The callback is refused (404)")
 def test_a_callback_for_a_dag_that_is_gone(world: World) -> None:
     waiting = wait_for_callback(world, "callbacks_deleted")
-    world.stack.api("DELETE", f"/dags/{waiting.dag_id}")
+    world.stack.call_api("DELETE", f"/dags/{waiting.dag_id}")
     waiting.finish()
     assert waiting.deliver() == 404
 
@@ -298,7 +298,7 @@ class ApiServer:
 @pytest.fixture(scope="module")
 def second(world: World, database: Postgres) -> Iterator[ApiServer]:
     """Another api-server beside the stack's own."""
-    (port,) = free_ports(1)
+    (port,) = find_free_ports(1)
     name = "second-api-server"
     server = ApiServer(f"http://127.0.0.1:{port}", "seedream_second", database, "second")
     database.query(f"CREATE ROLE {server.role} SUPERUSER LOGIN")
@@ -307,7 +307,7 @@ def second(world: World, database: Postgres) -> Iterator[ApiServer]:
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": database.url.replace("//airflow@", f"//{server.role}@"),
     }
     world.stack.start_component("api-server", name, env)
-    world.stack.airflow(
+    world.stack.run_airflow(
         *("connections", "add", server.connection, "--conn-type", "seedream", "--conn-password", KEY),
         *("--conn-host", world.sandbox.base_url),
         *("--conn-extra", f'{{"callback_base_url": "{server.url}"}}'),
@@ -398,8 +398,8 @@ def groups(world: World) -> tuple[str, list[dict[str, Any]]]:
 def test_mapped_sensors_are_resumed(world: World, groups: tuple[str, list[dict[str, Any]]]) -> None:
     run_id, bought = groups
     for index in range(3):
-        submitted = world.stack.xcom("callbacks_groups", run_id, "shot.submit", map_index=index)
-        result = world.stack.xcom("callbacks_groups", run_id, "shot.wait", map_index=index)
+        submitted = world.stack.read_xcom("callbacks_groups", run_id, "shot.submit", map_index=index)
+        result = world.stack.read_xcom("callbacks_groups", run_id, "shot.wait", map_index=index)
         assert result["seedream_task_id"] == submitted
         assert resumptions(world, "callbacks_groups", run_id, "shot.wait", index) == 1
     assert [(statuses(task), task["polls"]) for task in bought] == [([200], 1)] * 3
@@ -445,7 +445,7 @@ class TestTheToken:
         assert [path for path in files if secret.search(path.read_bytes())] == []
 
     def test_although_each_delivery_is_in_the_access_log(self, world: World, nonces: list[bytes]) -> None:
-        assert world.stack.log_of("api-server").read_bytes().count(b"/seedream/callback/") >= len(nonces)
+        assert world.stack.find_log("api-server").read_bytes().count(b"/seedream/callback/") >= len(nonces)
 
     def test_is_not_in_the_database(self, database: Postgres, nonces: list[bytes]) -> None:
         dump = database.dump().encode()

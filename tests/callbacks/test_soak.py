@@ -53,7 +53,7 @@ def soak(world: World) -> Soak:
     logs = (world.stack.home / "logs" / f"dag_id={DAG_ID}" / f"run_id={run_id}").rglob("attempt=1.log")
     return Soak(
         run_id,
-        world.stack.task_instances(DAG_ID, run_id),
+        world.stack.list_task_instances(DAG_ID, run_id),
         purchases.tasks(),
         [log.read_text() for log in logs],
     )

@@ -58,8 +58,8 @@ class TestExamples:
 
     def test_the_second_picture_was_drawn_from_the_first(self, world: World, runs: dict[str, str]) -> None:
         run_id = runs["seedream_image_to_image"]
-        first = world.stack.xcom("seedream_image_to_image", run_id, "draw")
-        second = world.stack.xcom("seedream_image_to_image", run_id, "restyle")
+        first = world.stack.read_xcom("seedream_image_to_image", run_id, "draw")
+        second = world.stack.read_xcom("seedream_image_to_image", run_id, "restyle")
         assert second["request"]["image_urls"] == first["urls"]
 
 
@@ -68,7 +68,7 @@ class TestMoney:
         manifests = [json.loads(path.read_text()) for path in world.images.rglob("*manifest.json")]
         # The reference picture is paid for, but not kept.
         run_id = runs["seedream_image_to_image"]
-        unkept = world.stack.xcom("seedream_image_to_image", run_id, "draw")["cost_usd"]
+        unkept = world.stack.read_xcom("seedream_image_to_image", run_id, "draw")["cost_usd"]
         account = world.ledger()["accounts"][KEY]
         paid = account["charged"] - account["refunded"]
         assert sum(manifest["cost_usd"] for manifest in manifests) + unkept == pytest.approx(paid)
@@ -89,14 +89,14 @@ class TestWaiting:
     def test_the_first_look_comes_20_seconds_after_the_creation(
         self, world: World, runs: dict[str, str]
     ) -> None:
-        task_id = world.stack.xcom("seedream_quickstart", runs["seedream_quickstart"], "generate")[
+        task_id = world.stack.read_xcom("seedream_quickstart", runs["seedream_quickstart"], "generate")[
             "seedream_task_id"
         ]
         task = world.task(task_id)
         assert task["poll_times"][0] - task["submitted_at"] >= 19
 
     def test_status_changes_are_in_the_tasks_own_log(self, world: World, runs: dict[str, str]) -> None:
-        log = world.stack.task_log("seedream_quickstart", runs["seedream_quickstart"], "generate")
+        log = world.stack.read_task_log("seedream_quickstart", runs["seedream_quickstart"], "generate")
         assert "APIXO accepted task" in log
         assert "Pausing task as DEFERRED" in log
         assert ": state success." in log
@@ -106,8 +106,8 @@ class TestWaiting:
 class TestCallbacks:
     def test_airflow_is_told_of_every_picture_of_the_night(self, world: World, runs: dict[str, str]) -> None:
         dag_id, run_id = "seedream_callback_mode", runs["seedream_callback_mode"]
-        shots = [world.stack.xcom(dag_id, run_id, "shoot", map_index=n) for n in range(4)]
-        cover = world.stack.xcom(dag_id, run_id, "wait_for_cover")
+        shots = [world.stack.read_xcom(dag_id, run_id, "shoot", map_index=n) for n in range(4)]
+        cover = world.stack.read_xcom(dag_id, run_id, "wait_for_cover")
         for result in (*shots, cover):
             deliveries = world.task(result["seedream_task_id"])["callbacks"]
             assert [delivery["status"] for delivery in deliveries] == [200]
@@ -125,9 +125,9 @@ class TestFailures:
     def test_what_no_retry_can_help_ends_at_once(
         self, world: World, runs: dict[str, str], dag_id: str, says: str
     ) -> None:
-        (instance,) = world.stack.task_instances(dag_id, runs[dag_id])
+        (instance,) = world.stack.list_task_instances(dag_id, runs[dag_id])
         assert (instance["state"], instance["try_number"]) == ("failed", 1)
-        assert says in world.stack.task_log(dag_id, runs[dag_id], "generate")
+        assert says in world.stack.read_task_log(dag_id, runs[dag_id], "generate")
 
 
 class TestTheKey:

@@ -32,7 +32,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     env = {"AIRFLOW_VAR_SEEDREAM_PUBLISHED": (base / "published").as_uri()}
     with airflow_world(base, {"examples": dags}, time_scale=0.3, env=env) as world:
         pool = {"name": "seedream", "slots": 4, "include_deferred": True}
-        world.stack.api("POST", "/pools", json=pool)
+        world.stack.call_api("POST", "/pools", json=pool)
         yield world
 
 
@@ -66,18 +66,18 @@ class Person:
         stack.wait_for_task(self.dag_id, self.run_id, "review", "awaiting_input", "deferred")
         # Airflow (3.3.2) fails a task that is answered before the scheduler has seen its worker's exit.
         stack.wait_until(self._scheduler_knows, f"the scheduler knows that {self.run_id} waits", 60)
-        return dict(stack.api("GET", self._path))
+        return dict(stack.call_api("GET", self._path))
 
     def _scheduler_knows(self) -> bool:
         words = ("TaskInstance Finished", "task_id=review,", f"run_id={self.run_id},")
-        lines = self._world.stack.log_of("scheduler").read_text(errors="replace").splitlines()
+        lines = self._world.stack.find_log("scheduler").read_text(errors="replace").splitlines()
         return any(all(word in line for word in words) for line in lines)
 
     def answers(self, option: str, **wishes: Any) -> None:
         """Press a button of the form; fields that are not named keep their default."""
         fields = {name: param["value"] for name, param in self.is_asked()["params"].items()}
         body = {"chosen_options": [option], "params_input": {**fields, **wishes}}
-        self._world.stack.api("PATCH", self._path, json=body)
+        self._world.stack.call_api("PATCH", self._path, json=body)
 
     def sees_the_end(self) -> str:
         """State of the run."""
@@ -85,7 +85,7 @@ class Person:
 
     def log(self, task_id: str) -> str:
         """What a task has said."""
-        return self._world.stack.task_log(self.dag_id, self.run_id, task_id)
+        return self._world.stack.read_task_log(self.dag_id, self.run_id, task_id)
 
     def states(self) -> dict[str, str]:
         """State by task."""
@@ -93,7 +93,7 @@ class Person:
 
     def result(self) -> dict[str, Any]:
         """What Generate returned."""
-        return dict(self._world.stack.xcom(self.dag_id, self.run_id, "generate"))
+        return dict(self._world.stack.read_xcom(self.dag_id, self.run_id, "generate"))
 
 
 def drafts(result: dict[str, Any]) -> list[str]:
@@ -137,7 +137,7 @@ class TestTheFormOfTheStudio:
         world.stack.wait_for_dag(STUDIO)
         body = {"logical_date": None, "conf": mistake}
         with pytest.raises(Exception, match=f"400 .*Invalid input for param {next(iter(mistake))}"):
-            world.stack.api("POST", f"/dags/{STUDIO}/dagRuns", json=body)
+            world.stack.call_api("POST", f"/dags/{STUDIO}/dagRuns", json=body)
 
     def test_is_what_is_bought(self, world: World, tmp_path: Path) -> None:
         prompt = 'two\nlines, {{ braces }}, <b>"quotes"</b> & ünïcode'
@@ -152,7 +152,7 @@ class TestTheFormOfTheStudio:
         }
         run_id = world.stack.trigger(STUDIO, wishes)
         assert world.stack.wait_for_run(STUDIO, run_id) == "success"
-        result = world.stack.xcom(STUDIO, run_id, "generate")
+        result = world.stack.read_xcom(STUDIO, run_id, "generate")
         assert result["request"] == {
             "mode": "image-to-image",
             "prompt": prompt,
@@ -166,10 +166,10 @@ class TestTheFormOfTheStudio:
     def test_as_it_is_buys_one_picture(self, world: World) -> None:
         run_id = world.stack.trigger(STUDIO)
         assert world.stack.wait_for_run(STUDIO, run_id) == "success"
-        result = world.stack.xcom(STUDIO, run_id, "generate")
+        result = world.stack.read_xcom(STUDIO, run_id, "generate")
         assert (result["delivered"], result["size"]) == (1, [2048, 2048])
         assert result["destination"] == f"{world.images.as_uri()}/studio"
-        log = world.stack.task_log(STUDIO, run_id, "generate")
+        log = world.stack.read_task_log(STUDIO, run_id, "generate")
         assert "0.035 USD" in log
         assert f"/dags/{STUDIO}/runs/{run_id}/tasks/generate" in log
 
@@ -315,7 +315,7 @@ class Weeks:
     def switch_on(self) -> None:
         """Unpause it."""
         self._world.stack.wait_for_dag(REFRESH)
-        self._world.stack.api("PATCH", f"/dags/{REFRESH}", json={"is_paused": False})
+        self._world.stack.call_api("PATCH", f"/dags/{REFRESH}", json={"is_paused": False})
 
     def run(self) -> Person:
         """One week, which waits for the one before."""
@@ -341,7 +341,7 @@ def weeks(world: World) -> Weeks:
 class TestTheWeeklyRefresh:
     def test_is_off_until_somebody_switches_it_on(self, world: World) -> None:
         world.stack.wait_for_dag(REFRESH)
-        assert world.stack.api("GET", f"/dags/{REFRESH}")["is_paused"] is True
+        assert world.stack.call_api("GET", f"/dags/{REFRESH}")["is_paused"] is True
 
     def test_publishes_what_changed_and_asks_where_the_rule_does_not_decide(
         self, world: World, weeks: Weeks

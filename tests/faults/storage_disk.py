@@ -1,4 +1,4 @@
-"""A disk that is full: a real one of two megabytes where the machine allows it, else a kernel's limit."""
+"""Makes a disk that is full: a real one of two megabytes where the machine allows it, else by a limit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Disk:
     """A small disk.
 
     :param path: a folder on it.
-    :param is_real: whether it is a disk of its own; if not, the kernel refuses long files (:attr:`limits`).
+    :param is_real: whether it is a disk of its own; if not, the kernel refuses long files.
     """
 
     def __init__(self, path: Path, *, is_real: bool) -> None:
@@ -41,21 +41,21 @@ class Disk:
         if self._is_real:
             self._ballast.unlink()
 
-    def limits(self, *, copies_only: bool) -> Mapping[str, Any]:
-        """What a worker's :class:`~.storage_worker.Job` needs besides the path."""
+    def make_limits(self, *, copies_only: bool) -> Mapping[str, Any]:
+        """Return what a worker's :class:`~.storage_worker.Job` needs besides the path."""
         if self._is_real or not self._full:
             return {}
         return {"longest_file": FREE, "limit_copies_only": copies_only}
 
     @property
     def refusal(self) -> str:
-        """How the kernel words it."""
+        """The kernel's words for it."""
         return "No space left on device" if self._is_real else "File too large"
 
 
 @contextmanager
-def small_disk(mount_point: Path) -> Iterator[Disk]:
-    """An empty disk, mounted where only its keeper sees it, and reached through the keeper's root."""
+def make_small_disk(mount_point: Path) -> Iterator[Disk]:
+    """Make an empty disk, mounted where only its keeper sees it, and reached through the keeper's root."""
     mount_point.mkdir(parents=True)
     mount = f"mount -t tmpfs -o size={SIZE} seedream '{mount_point}' && echo mounted && exec cat"
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Capacity that images are saved to, seen as another user of the storage sees them."""
+"""Places that images are saved to, seen as another user of the storage sees them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.faults.storage_proxy import Proxy, proxy_to
+from tests.faults.storage_proxy import Proxy, run_proxy
 
 PREFIX = "catalog"
 CREDENTIALS = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
@@ -29,19 +29,19 @@ class Place(Protocol):
     destination: str
     env: Mapping[str, str]
 
-    def versions(self) -> dict[str, Any]:
-        """Every file, by its name below the destination; the value changes when the file does."""
+    def list_versions(self) -> dict[str, Any]:
+        """Return every file, by its name below the destination; the value changes when the file does."""
 
     def read(self, name: str) -> bytes | None:
-        """A file's bytes, or ``None`` if it is not there."""
+        """Return a file's bytes, or ``None`` if it is not there."""
 
     def write(self, name: str, body: bytes) -> None:
         """Damage or add a file."""
 
 
-def visible(place: Place) -> set[str]:
-    """The names that a reader looks at."""
-    return {name for name in place.versions() if not name.rpartition("/")[2].startswith(".")}
+def list_visible(place: Place) -> set[str]:
+    """Return the names that a reader sees."""
+    return {name for name in place.list_versions() if not name.rpartition("/")[2].startswith(".")}
 
 
 class Folder:
@@ -52,10 +52,10 @@ class Folder:
         self.destination = f"file://{root}"
         self.env: Mapping[str, str] = {}
 
-    def versions(self) -> dict[str, Any]:
-        return dict(self._versions())
+    def list_versions(self) -> dict[str, Any]:
+        return dict(self._find_versions())
 
-    def _versions(self) -> Iterator[tuple[str, Any]]:
+    def _find_versions(self) -> Iterator[tuple[str, Any]]:
         for folder, _, names in os.walk(self.root):
             for name in names:
                 path = Path(folder, name)
@@ -74,9 +74,9 @@ class Folder:
     def write(self, name: str, body: bytes) -> None:
         (self.root / name).write_bytes(body)
 
-    def longest(self) -> int:
-        """Bytes of the longest file, hidden ones among them."""
-        return max((version[1] for version in self.versions().values()), default=0)
+    def measure_longest(self) -> int:
+        """Return the bytes of the longest file, hidden ones among them."""
+        return max((version[1] for version in self.list_versions().values()), default=0)
 
     def clear(self) -> None:
         """Start afresh."""
@@ -110,7 +110,7 @@ class Bucket:
         self._s3 = boto3.client("s3", endpoint_url=endpoint, **CREDENTIALS)
         self._s3.create_bucket(Bucket=self.name)
 
-    def versions(self) -> dict[str, Any]:
+    def list_versions(self) -> dict[str, Any]:
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.name)
         objects = [item for page in pages for item in page.get("Contents", [])]
         return {item["Key"].removeprefix(f"{PREFIX}/"): (item["ETag"], item["Size"]) for item in objects}
@@ -125,17 +125,17 @@ class Bucket:
 
     def hold_upload(self, name: str, after: int) -> threading.Event:
         """Hold the next upload half-way; the event is set when it is held."""
-        return self.proxy.break_uploads(self._put(name), after, hold=True).reached
+        return self.proxy.break_uploads(self._describe_put(name), after, hold=True).reached
 
     def cut_uploads(self, name: str, *, after: int, times: int) -> threading.Event:
         """Cut the next uploads half-way; the event is set by the first one."""
-        return self.proxy.break_uploads(self._put(name), after, times=times).reached
+        return self.proxy.break_uploads(self._describe_put(name), after, times=times).reached
 
-    def _put(self, name: str) -> str:
+    def _describe_put(self, name: str) -> str:
         return f"PUT /{self.name}/{PREFIX}/{name}"
 
-    def unfinished_uploads(self) -> list[str]:
-        """Keys of uploads in parts that were begun and neither completed nor given up."""
+    def list_unfinished_uploads(self) -> list[str]:
+        """Return the keys of uploads in parts that were begun and neither completed nor given up."""
         found = self._s3.list_multipart_uploads(Bucket=self.name).get("Uploads", [])
         return [upload["Key"] for upload in found]
 
@@ -144,8 +144,8 @@ Address = tuple[str, int]
 
 
 @contextmanager
-def s3_server() -> Iterator[Address]:
-    """An S3 server on this machine: host and port."""
+def run_s3_server() -> Iterator[Address]:
+    """Run an S3 server on this machine, and yield host and port."""
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # the reader makes hundreds of requests
@@ -158,8 +158,8 @@ def s3_server() -> Iterator[Address]:
 
 
 @contextmanager
-def new_bucket(address: Address) -> Iterator[Bucket]:
-    """An empty bucket."""
+def make_bucket(address: Address) -> Iterator[Bucket]:
+    """Make an empty bucket."""
     host, port = address
-    with proxy_to(host, port) as proxy:
+    with run_proxy(host, port) as proxy:
         yield Bucket(f"http://{host}:{port}", proxy, f"images{secrets.token_hex(4)}")

@@ -1,4 +1,4 @@
-"""A TCP proxy that holds or cuts a chosen upload half-way."""
+"""Runs a TCP proxy that holds or cuts a chosen upload half-way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Break:
-    """Where uploads break.
+    """The point at which uploads break.
 
     :param request: the start of the request, such as ``b"PUT /bucket/key"``.
     :param after: bytes of the request that are passed on.
@@ -28,7 +28,7 @@ class Break:
     over: threading.Event = field(default_factory=threading.Event)
 
     def take(self, request: bytes) -> bool:
-        """Whether it applies to what a client has begun to send."""
+        """Count a request that a client has begun to send, and tell whether it breaks."""
         if self.times == 0 or not request.startswith(self.request):
             return False
         self.times -= 1
@@ -111,7 +111,7 @@ def _cut(*sockets: socket.socket) -> None:
 
 
 @contextmanager
-def proxy_to(host: str, port: int) -> Iterator[Proxy]:
+def run_proxy(host: str, port: int) -> Iterator[Proxy]:
     proxy = Proxy(host, port)
     try:
         yield proxy

@@ -1,4 +1,4 @@
-"""A worker that saves a task's images, in a process of its own that can be killed."""
+"""Runs a worker that saves a task's images, in a process of its own that can be killed."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from typing import Any
 
 from airflow_provider_seedream.errors import SeedreamError
 from airflow_provider_seedream.storage.destination import check_writable, resolve_destination
-from airflow_provider_seedream.storage.fetch import Limits
+from airflow_provider_seedream.storage.fetch import DownloadLimits
 from airflow_provider_seedream.storage.manifest import TaskRecord
 from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE
 from airflow_provider_seedream.storage.save import save_task
 
-PATIENCE = 60
+TIMEOUT = 60
 """Seconds after which a test gives up waiting for an event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker saves.
+    """The job of a worker.
 
     :param env: environment variables, such as the storage connection.
     :param longest_file: bytes beyond which the kernel refuses to write to a file; ``None`` for no limit.
@@ -48,7 +48,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a worker ended: with a manifest, with an error, or (neither) by a kill."""
+    """The end of a worker: with a manifest, with an error, or (neither) by a kill."""
 
     manifest: str | None = None
     error: str | None = None
@@ -67,19 +67,19 @@ class Worker:
         theirs.close()
 
     @property
-    def alive(self) -> bool:
-        """Whether it still runs."""
+    def is_alive(self) -> bool:
+        """True while it runs."""
         return self._process.is_alive()
 
     def kill(self) -> None:
-        """SIGKILL; returns when the process is gone."""
+        """Kill it (SIGKILL), and return when the process is gone."""
         self._process.kill()
-        self._process.join(PATIENCE)
+        self._process.join(TIMEOUT)
 
     def wait(self) -> Outcome:
-        """Its end."""
+        """Wait for its end, and return that."""
         try:
-            if not self._answers.poll(PATIENCE):
+            if not self._answers.poll(TIMEOUT):
                 raise TimeoutError("the worker did not end")
             return Outcome(**self._answers.recv())
         except EOFError:
@@ -89,8 +89,8 @@ class Worker:
 
 
 @contextmanager
-def working(job: Job) -> Iterator[Worker]:
-    """A worker that is gone afterwards."""
+def run_worker(job: Job) -> Iterator[Worker]:
+    """Run a worker that is gone afterwards."""
     worker = Worker(job)
     try:
         yield worker
@@ -119,7 +119,7 @@ def _save(job: Job) -> str:
         destination,
         template=job.template,
         trusted_origin=job.trusted_origin,
-        limits=Limits(backoff=0),
+        limits=DownloadLimits(backoff=0),
         log=logging.getLogger("worker"),
     )
     return manifest.to_json()

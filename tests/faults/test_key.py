@@ -93,13 +93,13 @@ class Runs:
 @pytest.fixture(scope="module")
 def runs(world: World) -> Iterator[Runs]:
     """A good run and four bad ones, with a connection that is stored in the metadata database."""
-    world.stack.airflow(
+    world.stack.run_airflow(
         *("connections", "add", "seedream_stored", "--conn-type", "seedream"),
         *("--conn-host", world.sandbox.base_url, "--conn-password", KEY),
     )
     seen = {"prompt": f"a fox {CANARY}", "folder": f"key/{CANARY}"}
     good = run(world, "faults_key", seen)
-    finished = {"folder": "elsewhere", "seedream_task_id": world.stack.xcom(*good, "submit")}
+    finished = {"folder": "elsewhere", "seedream_task_id": world.stack.read_xcom(*good, "submit")}
     with SandboxServer() as other:
         redirect(world, f"{other.origin}/results/elsewhere.png")
         redirected_away = run(world, "faults_key_download", finished)
@@ -147,19 +147,19 @@ def files(folder: Path) -> Iterator[tuple[str, bytes]]:
 def answers(world: World, runs: Runs) -> Iterator[tuple[str, Any]]:
     """What Airflow's REST API tells about the runs and the connection."""
     stack = world.stack
-    yield "REST event logs", stack.api("GET", "/eventLogs?limit=1000")
-    yield "REST connections", stack.api("GET", "/connections")
+    yield "REST event logs", stack.call_api("GET", "/eventLogs?limit=1000")
+    yield "REST connections", stack.call_api("GET", "/connections")
     yield "sandbox requests", world.ledger()["requests"]
     for dag_id, run_id in runs.all():
-        instances = stack.task_instances(dag_id, run_id)
+        instances = stack.list_task_instances(dag_id, run_id)
         yield f"REST rendered {dag_id} {run_id}", [ti["rendered_fields"] for ti in instances]
         for ti in instances:
             task_id = ti["task_id"]
-            yield f"REST log {dag_id} {run_id} {task_id}", stack.task_log(dag_id, run_id, task_id)
+            yield f"REST log {dag_id} {run_id} {task_id}", stack.read_task_log(dag_id, run_id, task_id)
             path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries"
-            for entry in stack.api("GET", path)["xcom_entries"]:
+            for entry in stack.call_api("GET", path)["xcom_entries"]:
                 name = f"REST XCom {dag_id} {run_id} {task_id} {entry['key']}"
-                yield name, stack.xcom(dag_id, run_id, task_id, entry["key"])
+                yield name, stack.read_xcom(dag_id, run_id, task_id, entry["key"])
 
 
 # --- the promises ------------------------------------------------------------------------------------
@@ -181,12 +181,12 @@ class TestTheKey:
         assert [name for name in holding(CANARY, places) if place in name]
 
     def test_was_used_by_every_run(self, world: World, runs: Runs) -> None:
-        states = [world.stack.run_state(*one) for one in runs.all()]
+        states = [world.stack.get_run_state(*one) for one in runs.all()]
         assert states == ["success", "failed", "failed", "failed", "failed"]
 
     def test_an_error_that_echoed_it_is_still_understood(self, world: World, runs: Runs) -> None:
         for one in (runs.refused, runs.unreadable):
-            assert "HTTP 401: Invalid API key ***" in world.stack.task_log(*one, "generate")
+            assert "HTTP 401: Invalid API key ***" in world.stack.read_task_log(*one, "generate")
 
 
 @pytest.mark.fault(
@@ -202,4 +202,4 @@ class TestTheResultHost:
 
     def test_another_host_is_not_asked_at_all(self, world: World, runs: Runs) -> None:
         assert runs.requests_elsewhere == []
-        assert "only https:// is fetched" in world.stack.task_log(*runs.redirected_away, "download")
+        assert "only https:// is fetched" in world.stack.read_task_log(*runs.redirected_away, "download")

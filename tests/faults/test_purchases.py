@@ -76,7 +76,7 @@ def test_unless_the_user_chose_to(world: World, purchases: Purchases) -> None:
     run_id = kill_while_submitting(world, purchases, dag_id)
     assert world.stack.wait_for_run(dag_id, run_id) == "success"
     world.wait_for_log(dag_id, run_id, "generate", "may have accepted and charged", 2)
-    assert world.stack.xcom(dag_id, run_id, "generate") == purchases.tasks()[1]["taskId"]
+    assert world.stack.read_xcom(dag_id, run_id, "generate") == purchases.tasks()[1]["taskId"]
     assert len(purchases.tasks()) == 2
 
 
@@ -109,13 +109,13 @@ def test_also_after_the_scheduler_died(world: World, purchases: Purchases) -> No
 
 def assert_carried_on(world: World, purchases: Purchases, dag_id: str, run_id: str) -> None:
     def second_try() -> bool:
-        return bool(world.stack.task_instance(dag_id, run_id, "generate")["try_number"] == 2)
+        return bool(world.stack.get_task_instance(dag_id, run_id, "generate")["try_number"] == 2)
 
     world.stack.wait_until(second_try, "the second try begins", 180)
     world.clock.put_forward(AN_HOUR)
     assert world.stack.wait_for_run(dag_id, run_id) == "success"
     (task,) = purchases.tasks()
-    assert world.stack.xcom(dag_id, run_id, "generate")["seedream_task_id"] == task["taskId"]
+    assert world.stack.read_xcom(dag_id, run_id, "generate")["seedream_task_id"] == task["taskId"]
     world.wait_for_log(dag_id, run_id, "generate", f"Carrying on with task {task['taskId']}", 2)
     assert len(saved_images(world, dag_id)) == 1
 
@@ -157,8 +157,8 @@ def test_a_clear_buys_anew(world: World, purchases: Purchases) -> None:
     world.stack.wait_until(lambda: len(purchases.tasks()) == 4, "both are bought anew", 120)
     assert world.stack.wait_for_run(dag_id, run_id) == "success"
     after = {
-        world.stack.xcom(dag_id, run_id, "submit"),
-        world.stack.xcom(dag_id, run_id, "generate")["seedream_task_id"],
+        world.stack.read_xcom(dag_id, run_id, "submit"),
+        world.stack.read_xcom(dag_id, run_id, "generate")["seedream_task_id"],
     }
     assert (len(before), len(after), before & after) == (2, 2, set())
 
@@ -173,7 +173,7 @@ def test_execution_timeout_is_kept_while_deferred(world: World, purchases: Purch
     run_id = world.stack.trigger(dag_id)
 
     def second_try() -> bool:
-        return bool(world.stack.task_instance(dag_id, run_id, "generate")["try_number"] == 2)
+        return bool(world.stack.get_task_instance(dag_id, run_id, "generate")["try_number"] == 2)
 
     world.stack.wait_until(second_try, "the first try has ended", 120)
     world.clock.put_forward(AN_HOUR)
@@ -227,7 +227,7 @@ def test_just_the_missing_images_are_bought(world: World, purchases: Purchases, 
     images, cost = metrics.total("seedream.images"), metrics.total("seedream.cost_usd")
     run_id = world.stack.trigger(dag_id)
     assert world.stack.wait_for_run(dag_id, run_id) == "success"
-    result: dict[str, Any] = world.stack.xcom(dag_id, run_id, "generate")
+    result: dict[str, Any] = world.stack.read_xcom(dag_id, run_id, "generate")
     assert [task["requested"] for task in purchases.tasks()] == [3, 1]
     assert (result["delivered"], result["cost_usd"], charged(purchases)) == (3, 0.105, 0.105)
     assert metrics.total("seedream.images") - images == 3

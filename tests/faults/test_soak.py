@@ -64,7 +64,7 @@ class TestABadDay:
         self, world: World, soaked: tuple[str, Purchases], capsys: pytest.CaptureFixture[str]
     ) -> None:
         run_id, purchases = soaked
-        instances = world.stack.task_instances("faults_soak", run_id)
+        instances = world.stack.list_task_instances("faults_soak", run_id)
         tries = Counter(ti["try_number"] for ti in instances)
         polls = sum(task["polls"] for task in purchases.tasks())
         with capsys.disabled():

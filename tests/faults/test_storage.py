@@ -21,10 +21,18 @@ from airflow_provider_seedream.storage.destination import resolve_destination
 from airflow_provider_seedream.storage.manifest import Manifest
 from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE
 from airflow_provider_seedream.storage.reuse import find_finished
-from tests.faults.storage_disk import small_disk
-from tests.faults.storage_places import Address, Bucket, Folder, Place, new_bucket, s3_server, visible
-from tests.faults.storage_reader import digest, watching
-from tests.faults.storage_worker import PATIENCE, Job, Outcome, Worker, working
+from tests.faults.storage_disk import make_small_disk
+from tests.faults.storage_places import (
+    Address,
+    Bucket,
+    Folder,
+    Place,
+    list_visible,
+    make_bucket,
+    run_s3_server,
+)
+from tests.faults.storage_reader import compute_digest, watch
+from tests.faults.storage_worker import TIMEOUT, Job, Outcome, Worker, run_worker
 from tests.support.image_host import ImageHost, flipped, picture, running_host, stall
 
 pytestmark = pytest.mark.long
@@ -42,7 +50,7 @@ PROBE_BYTES = 1000
 
 @pytest.fixture(scope="session")
 def s3_address() -> Iterator[Address]:
-    with s3_server() as address:
+    with run_s3_server() as address:
         yield address
 
 
@@ -53,7 +61,7 @@ def folder(tmp_path: Path) -> Folder:
 
 @pytest.fixture
 def bucket(s3_address: Address) -> Iterator[Bucket]:
-    with new_bucket(s3_address) as bucket:
+    with make_bucket(s3_address) as bucket:
         yield bucket
 
 
@@ -117,7 +125,7 @@ def faults(sandbox: SandboxServer) -> Iterator[Callable[..., None]]:
 
 def until(condition: Callable[[], Any]) -> Any:
     """Wait for something that no event tells."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT
     while not (found := condition()):
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.002)
@@ -165,19 +173,19 @@ def check_finishes(job: Job, place: Place, result: Result) -> None:
     assert outcome.error is None
     assert outcome.manifest is not None
     images = json.loads(outcome.manifest)["images"]
-    assert [image["sha256"] for image in images] == [digest(body) for body in result.bodies]
-    assert [digest(place.read(image["name"]) or b"") for image in images] == [
+    assert [image["sha256"] for image in images] == [compute_digest(body) for body in result.bodies]
+    assert [compute_digest(place.read(image["name"]) or b"") for image in images] == [
         image["sha256"] for image in images
     ]
-    manifests = [name for name in place.versions() if name.endswith(".json")]
+    manifests = [name for name in place.list_versions() if name.endswith(".json")]
     assert [json.loads(place.read(name) or b"") for name in manifests] == [json.loads(outcome.manifest)]
-    assert set(place.versions()) == {*manifests, *(image["name"] for image in images)}
+    assert set(place.list_versions()) == {*manifests, *(image["name"] for image in images)}
     assert job.temp is not None
     assert list(job.temp.iterdir()) == []
 
 
 def manifests(place: Place) -> set[str]:
-    return {name for name in visible(place) if name.endswith(".json")}
+    return {name for name in list_visible(place) if name.endswith(".json")}
 
 
 # --- the faults --------------------------------------------------------------------------------------
@@ -194,9 +202,9 @@ class TestAWorkerIsKilledWhileItDownloads:
     ) -> None:
         result = three(host)
         job = job_for(place, result, tmp_path / "temp")
-        with watching(place, result.bodies):
-            self.kill_during_third(host, job, lambda: len(visible(place)) == 2)
-            assert visible(place) == {"task_1-1.png", "task_1-2.png"}
+        with watch(place, result.bodies):
+            self.kill_during_third(host, job, lambda: len(list_visible(place)) == 2)
+            assert list_visible(place) == {"task_1-1.png", "task_1-2.png"}
             check_finishes(job, place, result)
 
     @pytest.mark.fault(
@@ -212,9 +220,9 @@ class TestAWorkerIsKilledWhileItDownloads:
         job = job_for(place, old, tmp_path / "temp", task_id="task_0", template=FIXED)
         check_finishes(job, place, old)
         job = replace(job, urls=new.urls, task_id="task_1")
-        with watching(place, [*old.bodies, *new.bodies]):
+        with watch(place, [*old.bodies, *new.bodies]):
             self.kill_during_third(host, job, lambda: place.read("hero-2.png") == new.bodies[1])
-            assert visible(place) == {"hero-1.png", "hero-2.png", "hero-3.png"}
+            assert list_visible(place) == {"hero-1.png", "hero-2.png", "hero-3.png"}
             assert place.read("hero-3.png") == old.bodies[2]
             check_finishes(job, place, new)
 
@@ -223,10 +231,10 @@ class TestAWorkerIsKilledWhileItDownloads:
         reached, over = threading.Event(), threading.Event()
         third = host.resources[job.urls[2].removeprefix(host.origin)]
         third.faults.append(stall(len(third.body) // 2, over, reached))
-        with working(job) as worker:
-            assert reached.wait(PATIENCE)
+        with run_worker(job) as worker:
+            assert reached.wait(TIMEOUT)
             until(others_are_saved)
-            assert worker.alive
+            assert worker.is_alive
             worker.kill()
         over.set()
 
@@ -242,18 +250,18 @@ class TestAWorkerIsKilledWhileItPlacesAnImage:
     ) -> None:
         result = served(host, heavy_picture())
         job = job_for(folder, result, tmp_path / "temp")
-        with watching(folder, result.bodies):
+        with watch(folder, result.bodies):
             until(lambda: self.kill_during_copy(folder, job, len(result.bodies[0])))
-            assert visible(folder) == set()
+            assert list_visible(folder) == set()
             check_finishes(job, folder, result)
 
     @staticmethod
     def kill_during_copy(folder: Folder, job: Job, size: int) -> bool:
         """Whether the kill came while the copy was under way; it is quick, so it may come too late."""
-        with working(job) as worker:
-            until(lambda: folder.longest() > PROBE_BYTES or not worker.alive)
+        with run_worker(job) as worker:
+            until(lambda: folder.measure_longest() > PROBE_BYTES or not worker.is_alive)
             worker.kill()
-        caught = PROBE_BYTES < folder.longest() < size
+        caught = PROBE_BYTES < folder.measure_longest() < size
         if not caught:
             folder.clear()
         return caught
@@ -268,9 +276,9 @@ class TestAWorkerIsKilledWhileItPlacesAnImage:
     ) -> None:
         result = three(host)
         job = job_for(bucket, result, tmp_path / "temp")
-        with watching(bucket, result.bodies):
+        with watch(bucket, result.bodies):
             kill_during_upload(bucket, job, "task_1-2.png", after=50_000)
-            assert "task_1-2.png" not in visible(bucket)
+            assert "task_1-2.png" not in list_visible(bucket)
             assert manifests(bucket) == set()
             check_finishes(job, bucket, result)
 
@@ -283,11 +291,11 @@ class TestAWorkerIsKilledWhileItPlacesAnImage:
     def test_so_is_an_upload_in_parts(self, bucket: Bucket, host: ImageHost, tmp_path: Path) -> None:
         result = served(host, heavy_picture())
         job = job_for(bucket, result, tmp_path / "temp")
-        with watching(bucket, result.bodies):
+        with watch(bucket, result.bodies):
             kill_during_upload(bucket, job, "task_1-1.png?partNumber=2", after=5 * 2**20)
-            assert visible(bucket) == set()
+            assert list_visible(bucket) == set()
             check_finishes(job, bucket, result)
-            assert bucket.unfinished_uploads() == ["catalog/task_1-1.png"]
+            assert bucket.list_unfinished_uploads() == ["catalog/task_1-1.png"]
 
     @pytest.mark.fault(
         fault="Worker killed (SIGKILL) while it uploads the manifest to S3",
@@ -297,17 +305,17 @@ class TestAWorkerIsKilledWhileItPlacesAnImage:
     def test_the_manifest_comes_last_and_whole(self, bucket: Bucket, host: ImageHost, tmp_path: Path) -> None:
         result = three(host)
         job = job_for(bucket, result, tmp_path / "temp")
-        with watching(bucket, result.bodies):
+        with watch(bucket, result.bodies):
             kill_during_upload(bucket, job, "task_1-manifest.json", after=1000)
-            assert visible(bucket) == {"task_1-1.png", "task_1-2.png", "task_1-3.png"}
+            assert list_visible(bucket) == {"task_1-1.png", "task_1-2.png", "task_1-3.png"}
             check_finishes(job, bucket, result)
 
 
 def kill_during_upload(bucket: Bucket, job: Job, name: str, *, after: int) -> None:
     held = bucket.hold_upload(name, after)
-    with working(job) as worker:
-        assert held.wait(PATIENCE)
-        assert worker.alive
+    with run_worker(job) as worker:
+        assert held.wait(TIMEOUT)
+        assert worker.is_alive
         worker.kill()
     bucket.proxy.mend()
 
@@ -328,11 +336,11 @@ class TestAConnectionIsCut:
         action: dict[str, Any],
     ) -> None:
         job = job_for(place, bought, tmp_path / "temp")
-        with watching(place, bought.bodies):
+        with watch(place, bought.bodies):
             faults(1000, **action)
             outcome = run(job)
             assert "0 of 3 images saved" in str(outcome.error)
-            assert place.versions() == {}
+            assert place.list_versions() == {}
             faults()
             check_finishes(job, place, bought)
 
@@ -344,7 +352,7 @@ class TestAConnectionIsCut:
     def test_a_passing_cut_is_survived(
         self, folder: Folder, bought: Result, faults: Callable[..., None], tmp_path: Path
     ) -> None:
-        with watching(folder, bought.bodies):
+        with watch(folder, bought.bodies):
             faults(3, truncate=50_000)
             check_finishes(job_for(folder, bought, tmp_path / "temp"), folder, bought)
 
@@ -360,12 +368,12 @@ class TestAConnectionIsCut:
     ) -> None:
         result = three(host)
         job = job_for(bucket, result, tmp_path / "temp")
-        with watching(bucket, result.bodies):
+        with watch(bucket, result.bodies):
             cut = bucket.cut_uploads("task_1-2.png", after=50_000, times=1000 if lasting else 1)
             if lasting:
                 outcome = run(job)
                 assert "2 of 3 images saved" in str(outcome.error)
-                assert visible(bucket) == {"task_1-1.png", "task_1-3.png"}
+                assert list_visible(bucket) == {"task_1-1.png", "task_1-3.png"}
                 bucket.proxy.mend()
             check_finishes(job, bucket, result)
         assert cut.is_set()
@@ -382,11 +390,11 @@ class TestBytesAreFlipped:
         self, place: Place, bought: Result, faults: Callable[..., None], tmp_path: Path
     ) -> None:
         job = job_for(place, bought, tmp_path / "temp")
-        with watching(place, bought.bodies):
+        with watch(place, bought.bodies):
             faults(1000, corrupt=True)
             outcome = run(job)
             assert "0 of 3 images saved" in str(outcome.error)
-            assert place.versions() == {}
+            assert place.list_versions() == {}
             faults(2, corrupt=True)
             check_finishes(job, place, bought)
 
@@ -434,16 +442,16 @@ class TestADiskIsFull:
     )
     def test_the_destinations(self, host: ImageHost, tmp_path: Path) -> None:
         result = three(host)
-        with small_disk(tmp_path / "disk") as disk:
+        with make_small_disk(tmp_path / "disk") as disk:
             folder = Folder(disk.path / "images")
             disk.fill()
             job = job_for(folder, result, tmp_path / "temp")
-            with watching(folder, result.bodies):
-                outcome = run(replace(job, **disk.limits(copies_only=True)))
+            with watch(folder, result.bodies):
+                outcome = run(replace(job, **disk.make_limits(copies_only=True)))
                 assert "0 of 3 images saved" in str(outcome.error)
                 assert f"could not write {folder.destination}" in str(outcome.error)
                 assert disk.refusal in str(outcome.error)
-                assert folder.versions() == {}
+                assert folder.list_versions() == {}
                 disk.free()
                 check_finishes(job, folder, result)
 
@@ -455,14 +463,14 @@ class TestADiskIsFull:
     )
     def test_the_workers_own(self, place: Place, host: ImageHost, tmp_path: Path) -> None:
         result = three(host)
-        with small_disk(tmp_path / "disk") as disk:
+        with make_small_disk(tmp_path / "disk") as disk:
             disk.fill()
             job = job_for(place, result, disk.path / "temp")
-            with watching(place, result.bodies):
-                outcome = run(replace(job, **disk.limits(copies_only=False)))
+            with watch(place, result.bodies):
+                outcome = run(replace(job, **disk.make_limits(copies_only=False)))
                 assert "0 of 3 images saved" in str(outcome.error)
                 assert "temporary folder of this worker" in str(outcome.error)
                 assert disk.refusal in str(outcome.error)
-                assert place.versions() == {}
+                assert place.list_versions() == {}
                 disk.free()
                 check_finishes(job, place, result)

@@ -34,7 +34,7 @@ def results(database: Postgres, dag_id: str, run_id: str) -> list[dict[str, Any]
 
 def states(world: World, dag_id: str, run_id: str) -> list[str]:
     """State of every task instance of a run."""
-    return [ti["state"] for ti in world.stack.task_instances(dag_id, run_id)]
+    return [ti["state"] for ti in world.stack.list_task_instances(dag_id, run_id)]
 
 
 # --- the triggerer dies ------------------------------------------------------------------------------
@@ -57,7 +57,7 @@ class Disaster:
 def disaster(world: World) -> Disaster:
     """Kill the triggerer with everything waiting, delete a connection, and start another triggerer."""
     stack = world.stack
-    stack.airflow(
+    stack.run_airflow(
         *("connections", "add", "seedream_doomed", "--conn-type", "seedream"),
         *("--conn-host", world.sandbox.base_url, "--conn-password", KEY),
     )
@@ -70,7 +70,7 @@ def disaster(world: World) -> Disaster:
     purchases.wait_until_watched(MANY + 2)
 
     stack.kill("triggerer")
-    stack.api("DELETE", "/connections/seedream_doomed")
+    stack.call_api("DELETE", "/connections/seedream_doomed")
     stack.start_component("triggerer", "another-triggerer")
     restarted_at = time.time()
     world.clock.put_forward(1_000)
@@ -113,8 +113,8 @@ class TestTriggererKilled:
 class TestDeadlineOverARestart:
     def test_it_ends_at_the_original_deadline(self, world: World, disaster: Disaster) -> None:
         dag_id, run_id = "faults_deadline", disaster.runs["faults_deadline"]
-        submission = world.stack.xcom(dag_id, run_id, "generate", "submission")
-        log = world.stack.task_log(dag_id, run_id, "generate")
+        submission = world.stack.read_xcom(dag_id, run_id, "generate", "submission")
+        log = world.stack.read_task_log(dag_id, run_id, "generate")
         said = re.search(r"did not finish by its deadline ([\d:T+-]+);", log)
         assert said, log
         deadline = datetime.fromisoformat(said[1]).timestamp()
@@ -124,8 +124,8 @@ class TestDeadlineOverARestart:
 
     def test_its_error_is_ours_and_names_the_task(self, world: World, disaster: Disaster) -> None:
         dag_id, run_id = "faults_deadline", disaster.runs["faults_deadline"]
-        submission = world.stack.xcom(dag_id, run_id, "generate", "submission")
-        log = world.stack.task_log(dag_id, run_id, "generate")
+        submission = world.stack.read_xcom(dag_id, run_id, "generate", "submission")
+        log = world.stack.read_task_log(dag_id, run_id, "generate")
         assert states(world, dag_id, run_id) == ["failed"]
         assert f"Task {submission['seedream_task_id']} did not finish" in log
         assert "TriggerTimeout" not in log
@@ -140,8 +140,8 @@ class TestDeadlineOverARestart:
 class TestConnectionDeleted:
     def test_one_error_names_connection_and_task(self, world: World, disaster: Disaster) -> None:
         dag_id, run_id = "faults_connection_deleted", disaster.runs["faults_connection_deleted"]
-        submission = world.stack.xcom(dag_id, run_id, "generate", "submission")
-        log = world.stack.task_log(dag_id, run_id, "generate")
+        submission = world.stack.read_xcom(dag_id, run_id, "generate", "submission")
+        log = world.stack.read_task_log(dag_id, run_id, "generate")
         assert states(world, dag_id, run_id) == ["failed"]
         last = log[log.index("Gave up watching") :]
         assert f"task {submission['seedream_task_id']}" in last
@@ -149,7 +149,7 @@ class TestConnectionDeleted:
 
     def test_it_is_not_polled_on(self, world: World, disaster: Disaster) -> None:
         dag_id, run_id = "faults_connection_deleted", disaster.runs["faults_connection_deleted"]
-        submission = world.stack.xcom(dag_id, run_id, "generate", "submission")
+        submission = world.stack.read_xcom(dag_id, run_id, "generate", "submission")
         polls = world.task(submission["seedream_task_id"])["poll_times"]
         assert all(polled_at - disaster.clock_ahead < disaster.restarted_at for polled_at in polls)
 
@@ -165,7 +165,7 @@ def ended(world: World) -> dict[str, tuple[str, str]]:
     runs = {dag_id: stack.trigger(dag_id) for dag_id in ("faults_marked_failed", "faults_cleared")}
     purchases.wait_until_watched(2)
     first = {
-        dag_id: stack.xcom(dag_id, run_id, "generate", "submission")["seedream_task_id"]
+        dag_id: stack.read_xcom(dag_id, run_id, "generate", "submission")["seedream_task_id"]
         for dag_id, run_id in runs.items()
     }
     stack.mark_failed("faults_marked_failed", runs["faults_marked_failed"], "generate")
@@ -192,12 +192,12 @@ class TestEndedByAUser:
         self, world: World, ended: dict[str, tuple[str, str]], dag_id: str, state: str
     ) -> None:
         run_id, seedream_task_id = ended[dag_id]
-        log = world.stack.task_log(dag_id, run_id, "generate", 1)
+        log = world.stack.read_task_log(dag_id, run_id, "generate", 1)
         assert re.search(
             rf"ended from outside. Task {seedream_task_id} is in state (pending|processing)\.", log
         )
         assert "cannot be cancelled: it will still be billed when it delivers" in log
-        assert world.stack.run_state(dag_id, run_id) == state
+        assert world.stack.get_run_state(dag_id, run_id) == state
 
 
 # --- results that come at once -----------------------------------------------------------------------
@@ -243,7 +243,7 @@ class TestFinishedAtOnce:
     ) -> None:
         failed = [
             (ti["map_index"], ti["state"])
-            for ti in world.stack.task_instances(dag_id, at_once[dag_id])
+            for ti in world.stack.list_task_instances(dag_id, at_once[dag_id])
             if (ti["state"], ti["try_number"]) != ("success", 1)
         ]
         assert failed == []

@@ -60,7 +60,7 @@ class World:
 
         def says() -> bool:
             nonlocal log
-            log = self.stack.task_log(dag_id, run_id, task_id, try_number)
+            log = self.stack.read_task_log(dag_id, run_id, task_id, try_number)
             return words in log
 
         self.stack.wait_until(says, f"the log of {dag_id}.{task_id}, try {try_number}, says {words!r}", 60)
@@ -70,7 +70,7 @@ class World:
         """State of every task instance, by ``task_id`` and map index."""
         return {
             ti["task_id"] + (f"[{ti['map_index']}]" if ti["map_index"] >= 0 else ""): ti["state"]
-            for ti in self.stack.task_instances(dag_id, run_id)
+            for ti in self.stack.list_task_instances(dag_id, run_id)
         }
 
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dev.airflow_stack import User
+from dev.airflow_api import User
 from dev.chromium import find_chromium
 from tests.ui.site import Site
 

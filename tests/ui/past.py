@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_seedream.apixo.model import Size
-from airflow_provider_seedream.sandbox.drawing import Picture, draw
+from airflow_provider_seedream.sandbox.drawing import Drawing, draw
 from airflow_provider_seedream.storage.index import SAVED_KEY, IndexEntry
 from airflow_provider_seedream.storage.manifest import Manifest, SavedImage
 from airflow_provider_seedream.urls import TaskAddress
@@ -129,7 +129,7 @@ def metadata_session(site: Site) -> Iterator[Any]:
 
 @cache
 def _drawn(prompt: str, number: int, size: Size) -> bytes:
-    return draw(Picture(size=size, title=prompt, notes="never generated", number=number, badge=str(number)))
+    return draw(Drawing(size=size, title=prompt, notes="never generated", number=number, badge=str(number)))
 
 
 def _run(rows: MetadataRows, task: TaskAddress, state: str, at: datetime) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dev.airflow_stack import User
+from dev.airflow_api import User
 from tests.support.airflow_world import World, airflow_world
 from tests.ui.auth_manager import RIGHTS_FILE, RightsAuthManager
 

@@ -19,7 +19,7 @@ from airflow.sdk import Connection
 
 from airflow_provider_seedream.apixo.account import Account
 from airflow_provider_seedream.hooks.connection import read_account
-from dev.airflow_stack import StackError
+from dev.airflow_api import StackError
 from tests.support.airflow_world import KEY
 from tests.ui.browser import Visits, expect
 from tests.ui.connection_page import ConnectionPage
@@ -41,13 +41,13 @@ def conn_id(site: Site) -> Iterator[str]:
     conn_id = f"seedream_{secrets.token_hex(4)}"
     yield conn_id
     with suppress(StackError):
-        site.world.stack.api("DELETE", f"/connections/{conn_id}")
+        site.world.stack.call_api("DELETE", f"/connections/{conn_id}")
 
 
 def account_of(site: Site, conn_id: str, folder: Path) -> Account:
     """What a stored connection, key included, means to the hook."""
     exported = folder / "connections.json"
-    site.world.stack.airflow("connections", "export", str(exported), "--file-format", "json")
+    site.world.stack.run_airflow("connections", "export", str(exported), "--file-format", "json")
     return read_account(Connection(conn_id=conn_id, **json.loads(exported.read_text())[conn_id]))
 
 

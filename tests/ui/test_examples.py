@@ -59,8 +59,10 @@ class TestTheStudio:
         form.get_by_role("dialog").get_by_role("button", name="Trigger").click()
         stack = site.world.stack
         runs = f"/dags/{STUDIO}/dagRuns"
-        stack.wait_until(lambda: stack.api("GET", runs)["total_entries"] > 0, "the form starts a run", 60)
-        run_id = stack.api("GET", runs)["dag_runs"][0]["dag_run_id"]
+        stack.wait_until(
+            lambda: stack.call_api("GET", runs)["total_entries"] > 0, "the form starts a run", 60
+        )
+        run_id = stack.call_api("GET", runs)["dag_runs"][0]["dag_run_id"]
         assert stack.wait_for_run(STUDIO, run_id) == "success"
         page = visits.open(site, ADMIN, TaskAddress(STUDIO, run_id, "generate").airflow_path)
         expect(page.get_by_text("0.035 USD at most").first).to_be_visible()
@@ -85,5 +87,5 @@ class TestTheApproval:
         page.get_by_role("button", name="Publish", exact=True).click()
         assert stack.wait_for_run(APPROVAL, run_id) == "success"
         assert site.world.instances(APPROVAL, run_id)["publish"] == "success"
-        log = stack.task_log(APPROVAL, run_id, "publish")
+        log = stack.read_task_log(APPROVAL, run_id, "publish")
         assert "Published 2 of 2 pictures" in log

@@ -33,7 +33,7 @@ def add_s3(site: Site, conn_id: str, endpoint: str) -> None:
     """A connection to a store that speaks S3."""
     extra = json.dumps({"endpoint_url": endpoint, "region_name": "eu-west-1"})
     connection = {"connection_id": conn_id, "conn_type": "aws", "login": "key", "password": "secret"}
-    site.world.stack.api("POST", "/connections", json=connection | {"extra": extra})
+    site.world.stack.call_api("POST", "/connections", json=connection | {"extra": extra})
 
 
 def gallery(visits: Visits, site: Site, task: TaskAddress) -> Any:
@@ -126,7 +126,7 @@ class TestTenThousandImages:
     ) -> None:
         page = visits.open(site, VIEWER, f"{MOUNT}/?text=one+of+a+crowd")
         expect(page.locator("#tiles > li")).to_have_count(TILES)
-        headers = {"Authorization": f"Bearer {site.world.stack.token(VIEWER)}"}
+        headers = {"Authorization": f"Bearer {site.world.stack.get_token(VIEWER)}"}
         before = _memory(site)
         for text in ("", "one of a crowd 4999", "nowhere to be found"):
             answer = httpx.get(
@@ -164,12 +164,12 @@ class TestOtherWaysToServe:
         assert visits.complaints == []
 
     def test_a_second_api_server_shows_the_same(self, prefixed: Site, visits: Visits) -> None:
-        from dev.airflow_stack import free_ports
+        from dev.ports import find_free_ports
 
         Past(prefixed).add_images(task_of("twice"), 1, prompt="seen twice")
         stack = prefixed.world.stack
-        (port,) = free_ports(1)
-        token = stack.token(ADMIN)
+        (port,) = find_free_ports(1)
+        token = stack.get_token(ADMIN)
         stack.env["AIRFLOW__API__PORT"] = str(port)
         stack.start_component("api-server", "second")
         address = f"http://127.0.0.1:{port}/airflow{MOUNT}{task_of('twice').make_thumbnail_path(1)}"

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from airflow_provider_seedream.urls import TaskAddress
-from dev.airflow_stack import User
+from dev.airflow_api import User
 from tests.ui.browser import Visits, expect, log_in
 from tests.ui.past import Past
 from tests.ui.site import ADMIN, SECRET_DAG, SHARED_DAG, STRANGER, VIEWER, Site
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.long
 
 def dags_of(site: Site, user: User) -> set[str]:
     """The DAGs that Airflow's API lists for a user; who may read none is refused the list."""
-    headers = {"Authorization": f"Bearer {site.world.stack.token(user)}"}
+    headers = {"Authorization": f"Bearer {site.world.stack.get_token(user)}"}
     answer = httpx.get(f"{site.url}/api/v2/dags", headers=headers, trust_env=False)
     if answer.status_code == httpx.codes.FORBIDDEN:
         return set()
@@ -56,7 +56,7 @@ class TestThePast:
         task = TaskAddress(SHARED_DAG, "long-ago", "generate")
         past.add_images(task, 2)
         assert site.world.instances(SHARED_DAG, "long-ago") == {"generate": "success"}
-        saved = site.world.stack.xcom(SHARED_DAG, "long-ago", "generate", "seedream_saved")
+        saved = site.world.stack.read_xcom(SHARED_DAG, "long-ago", "generate", "seedream_saved")
         assert [image["name"] for image in saved["images"]] == [
             path.name for path in sorted(site.world.images.rglob(f"{saved['seedream_task_id']}-?.png"))
         ]

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from airflow_provider_seedream.advice import at_no_cost, last_words, what_goes_on, what_remains
+from airflow_provider_seedream.advice import advise, at_no_cost, what_goes_on, what_remains
 from airflow_provider_seedream.apixo.records import Submission
 from airflow_provider_seedream.apixo.status import TaskStatus
 from airflow_provider_seedream.errors import (
@@ -37,7 +37,7 @@ def advise(
     perhaps: Decimal | None = None,
     lasts: bool = True,
 ) -> str:
-    return str(last_words(error, bought or [], record_lasts=lasts, perhaps=perhaps))
+    return str(advise(error, bought or [], record_lasts=lasts, perhaps=perhaps))
 
 
 class TestWhatIsCharged:

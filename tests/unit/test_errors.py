@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_seedream.errors import (
     AmbiguousSubmitError,
+    BalanceError,
     BudgetError,
     Cause,
     ChargedError,
@@ -16,6 +17,7 @@ from airflow_provider_seedream.errors import (
     DeadlineError,
     DestinationError,
     DownloadError,
+    InterruptedJobError,
     InvalidRequestError,
     Kind,
     NotChargedError,
@@ -40,6 +42,8 @@ ERRORS = [
     REFUSED,
     DestinationError("no", "Do.", retryable=True),
     BudgetError(Decimal("0.07"), Decimal("0.05"), Decimal(0)),
+    BalanceError(Decimal("0.07"), Decimal("0.05")),
+    InterruptedJobError("a bug"),
     AmbiguousSubmitError("lost", Decimal(10), None, "t1"),
     PollFailedError("no", BUSY, code=429, retry_after=9.0),
     UnreadableAnswerError("no state", "t1"),

@@ -35,8 +35,7 @@ from airflow_provider_seedream.operators.seedream import (
 from airflow_provider_seedream.provider_info import get_provider_info
 from airflow_provider_seedream.result import Result
 from airflow_provider_seedream.retry_policy import SeedreamRetryPolicy
-from airflow_provider_seedream.sandbox.directives import Directives
-from airflow_provider_seedream.sandbox.directives import read as read_directives
+from airflow_provider_seedream.sandbox.directives import Directives, read_directives
 from airflow_provider_seedream.sandbox.server import SandboxServer
 from airflow_provider_seedream.sensors.seedream import SeedreamTaskSensor
 from airflow_provider_seedream.storage.manifest import SavedImage

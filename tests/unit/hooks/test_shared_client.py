@@ -7,7 +7,7 @@ import asyncio
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.hooks import shared_client
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from tests.unit.conftest import Apixo
+from tests.support.apixo import Apixo
 
 
 class TestATriggererSharesOneClient:

@@ -92,3 +92,12 @@ def accepted(
     order = read_order(json.dumps({"input": text_to_image(max_images=max_images)}).encode(), SEEDREAM_4_5)
     directives = Directives(fail="Timeout" if fail else None, deliver=deliver, seconds=30)
     return tasks.accept(order, directives, key="k", origin="http://x", now=at, time_scale=1)
+
+
+def error_of(answer: httpx.Response, code: int) -> str:
+    """The text of a refusal, whose envelope is checked on the way."""
+    body = answer.json()
+    assert answer.status_code == code, answer.text
+    assert body["code"] == code
+    assert set(body) == {"code", "message", "data"}
+    return str(body["data"]["error"])

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_seedream.errors import DownloadError, ResultExpiredError
 from airflow_provider_seedream.storage.errors import RefusedUrlError, StorageError, UnusableImageError
-from airflow_provider_seedream.storage.fetch import Fetcher, Limits
+from airflow_provider_seedream.storage.fetch import DownloadLimits, Fetcher
 from tests.support.image_host import (
     Handler,
     ImageHost,
@@ -39,10 +39,10 @@ def pauses() -> list[float]:
 
 @pytest.fixture
 def fetch(host: ImageHost, tmp_path: Path, pauses: list[float], log: logging.Logger) -> Fetch:
-    """Fetch a URL from the trusted host and return the file's bytes; pauses are noted, not slept."""
+    """Fetch a URL from the trusted host and return the file's bytes; pauses are recorded, not slept."""
 
     def run(url: str, check: Callable[[Path], object] = Path.stat, **limits: float) -> bytes:
-        bounds = Limits(**limits)  # type: ignore[arg-type]
+        bounds = DownloadLimits(**limits)  # type: ignore[arg-type]
         with Fetcher(trusted_origin=host.origin, limits=bounds, sleep=pauses.append, log=log) as fetcher:
             fetcher.fetch(url, tmp_path / "download", check)
         return (tmp_path / "download").read_bytes()
@@ -127,7 +127,7 @@ class TestAFileThatFailsItsCheckIsFetchedAnew:
         assert host.ranges() == [None, None, None]
 
 
-class TestAHostThatAsksForPatienceGetsIt:
+class TestAHostThatAsksForAPauseGetsIt:
     @pytest.mark.parametrize("code", [429, 500, 502, 503, 504])
     def test_a_passing_refusal_is_repeated(self, host: ImageHost, fetch: Fetch, code: int) -> None:
         assert fetch(host.put("/a.png", BODY, status(code))) == BODY

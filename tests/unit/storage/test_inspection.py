@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from airflow_provider_seedream.storage.errors import UnusableImageError, WrongSizeError
-from airflow_provider_seedream.storage.inspection import MAX_SCANS, inspect_image, opened_image
+from airflow_provider_seedream.storage.inspection import MAX_SCANS, inspect_image, open_image
 from tests.support.image_host import flipped, picture
 from tests.support.images import jpeg_of_scans, png
 
@@ -83,7 +83,7 @@ class TestABombIsNotDecoded:
         file.write_bytes(jpeg_of_scans(MAX_SCANS + 1))
         with pytest.raises(UnusableImageError, match="the JPEG holds 101 scans, more than 100"):
             inspect_image(file)
-        with pytest.raises(UnusableImageError, match="101 scans"), opened_image(file):
+        with pytest.raises(UnusableImageError, match="101 scans"), open_image(file):
             pytest.fail("it was opened")
 
     def test_a_scan_counts_wherever_it_begins(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,7 @@ class TestABombIsNotDecoded:
         with Image.open(body) as image:
             position = image.fp.tell()
         body.seek(0)
-        with opened_image(body):
+        with open_image(body):
             assert body.tell() == position
 
 

@@ -11,7 +11,9 @@ from airflow_provider_seedream.storage.naming import (
     FileNames,
     check_template,
     depends_on_task,
-    manifest_patterns,
+    is_safe_name,
+    make_manifest_patterns,
+    make_urls_id,
 )
 
 FINGERPRINT = "0123456789abcdef" * 4
@@ -40,10 +42,10 @@ class TestNamesSayWhichImageOfWhichTask:
         ],
     )
     def test_the_template_is_filled_and_the_true_extension_added(self, template: str, name: str) -> None:
-        assert names(template).image(2, "png") == name
+        assert names(template).name_image(2, "png") == name
 
     def test_the_extension_is_what_the_bytes_are(self) -> None:
-        assert names("hero.{ext}").image(1, "webp") == "hero.webp"
+        assert names("hero.{ext}").name_image(1, "webp") == "hero.webp"
 
 
 class TestTheManifestStandsBesideItsImages:
@@ -77,7 +79,7 @@ class TestNamesAreKnownBeforeThePurchase:
         assert depends_on_task(template) is depends
 
     def test_all_that_a_task_may_write(self) -> None:
-        assert set(names("{index}/hero").possible(2)) == {
+        assert set(names("{index}/hero").list_possible(2)) == {
             "manifest/hero.json",
             *(f"{index}/hero.{ending}" for index in (1, 2) for ending in ("png", "jpg", "webp")),
         }
@@ -90,7 +92,7 @@ class TestManifestsOfAllTasksAreRecognised:
     @given(st.text(max_size=100) | st.sampled_from(["..", "task_1", "a" * 999]))
     def test_whatever_their_ids(self, template: str, task_id: str) -> None:
         parts = names(template, task_id).manifest.split("/")
-        patterns = manifest_patterns(template, FINGERPRINT)
+        patterns = make_manifest_patterns(template, FINGERPRINT)
         assert len(patterns) == len(parts)
         assert all(pattern.fullmatch(part) for pattern, part in zip(patterns, parts, strict=True))
 
@@ -106,7 +108,7 @@ class TestManifestsOfAllTasksAreRecognised:
         ],
     )
     def test_and_nothing_else_is(self, template: str, other: str) -> None:
-        (pattern,) = manifest_patterns(template, FINGERPRINT)
+        (pattern,) = make_manifest_patterns(template, FINGERPRINT)
         assert not pattern.fullmatch(other)
 
 
@@ -115,7 +117,7 @@ class TestAFingerprintInANameMustBeOne:
     def test_a_template_that_needs_one_is_refused(self, fingerprint: str | None) -> None:
         with pytest.raises(InvalidRequestError, match=r"needs the fingerprint.* Use \{seedream_task_id\}"):
             names("{fingerprint}-{index}", fingerprint=fingerprint)
-        assert names(fingerprint=fingerprint).image(1, "png") == "task_123-1.png"
+        assert names(fingerprint=fingerprint).name_image(1, "png") == "task_123-1.png"
 
     def test_before_anything_runs_where_it_is_known_that_there_is_none(self) -> None:
         check_template("{fingerprint}-{index}")
@@ -189,11 +191,31 @@ class TestAHostileTaskIdCannotChooseThePath:
         | st.sampled_from(["..", "../../etc/passwd", "/", "", "a/b", ".", "CON", "a" * 999])
     )
     def test_its_part_of_the_name_stays_one_harmless_part(self, task_id: str) -> None:
-        image = names("{seedream_task_id}", task_id).image(1, "png")
+        image = names("{seedream_task_id}", task_id).name_image(1, "png")
         assert set(image) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
         assert not image.startswith(".")
         assert len(image.encode()) <= MAX_NAME_BYTES
 
     def test_ids_that_clean_up_alike_are_still_told_apart(self) -> None:
         ids = ["a/b", "a?b", "a_b", "x" * 80, "x" * 81, "..", "...", ""]
-        assert len({names(task_id=task_id).image(1, "png") for task_id in ids}) == len(ids)
+        assert len({names(task_id=task_id).name_image(1, "png") for task_id in ids}) == len(ids)
+
+
+class TestPlainUrlsHaveAStableId:
+    def test_the_same_for_the_same_urls_in_the_same_order(self) -> None:
+        assert make_urls_id(["a", "b"]) == make_urls_id(["a", "b"])
+        assert len({make_urls_id(urls) for urls in (["a", "b"], ["b", "a"], ["ab"], ["a"])}) == 4
+        assert make_urls_id(["a"]).startswith("urls-")
+        assert len(make_urls_id(["a"])) == 17
+
+
+class TestANameFromAManifestIsRead:
+    @pytest.mark.parametrize("name", ["task_1-1.png", "shop/a mug-1.webp"])
+    def test_where_a_task_may_have_given_it(self, name: str) -> None:
+        assert is_safe_name(name)
+
+    @pytest.mark.parametrize(
+        "name", ["../a.png", "/a.png", "a//b.png", ".hidden/a.png", "C:a.png", "a\n.png", "a*"]
+    )
+    def test_and_refused_where_it_leads_elsewhere(self, name: str) -> None:
+        assert not is_safe_name(name)

@@ -10,8 +10,8 @@ import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_seedream.errors import DestinationError
-from airflow_provider_seedream.storage.destination import place, read
 from airflow_provider_seedream.storage.errors import StorageError
+from airflow_provider_seedream.storage.files import place, read
 from airflow_provider_seedream.storage.manifest import Manifest, SavedImage, read_manifest, write_manifest
 from airflow_provider_seedream.storage.publish import discard_images, publish_images, unpublished
 from tests.support.files import everything

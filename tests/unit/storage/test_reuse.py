@@ -4,24 +4,24 @@ import json
 import logging
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pendulum
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
-from airflow.sdk.io import attach
 from fsspec.implementations.memory import MemoryFileSystem
 
 from airflow_provider_seedream.errors import DestinationError
 from airflow_provider_seedream.storage import reuse
-from airflow_provider_seedream.storage.fetch import Limits
+from airflow_provider_seedream.storage.fetch import DownloadLimits
 from airflow_provider_seedream.storage.manifest import SCHEMA, Manifest, TaskRecord
 from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE
 from airflow_provider_seedream.storage.reuse import find_finished, find_occupant
 from airflow_provider_seedream.storage.save import save_task
 from tests.support.files import everything
 from tests.support.image_host import ImageHost, flipped
+from tests.support.stores import UnreachableStore, attach_store
 
 ASKED = "a" * 64
 OTHER = "b" * 64
@@ -43,7 +43,7 @@ def save(host: ImageHost, destination: ObjectStoragePath, log: logging.Logger) -
     ) -> Manifest:
         urls = [host.put(f"/{task_id}-{number}.png") for number in (1, 2)]
         task = TaskRecord(seedream_task_id=task_id, fingerprint=fingerprint)
-        options = {"limits": Limits(backoff=0), "trusted_origin": host.origin, **options}
+        options = {"limits": DownloadLimits(backoff=0), "trusted_origin": host.origin, **options}
         return save_task(task, urls, destination, template=template, log=log, **options)
 
     return run
@@ -63,11 +63,11 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     real = reuse.read_manifest
 
-    def noting(path: ObjectStoragePath, log: logging.Logger) -> Manifest | None:
+    def recording(path: ObjectStoragePath, log: logging.Logger) -> Manifest | None:
         seen.append(path.name)
         return real(path, log)
 
-    monkeypatch.setattr(reuse, "read_manifest", noting)
+    monkeypatch.setattr(reuse, "read_manifest", recording)
     return seen
 
 
@@ -125,7 +125,7 @@ class TestTheSameRequestIsFoundAgain:
         assert found is not None
         assert all(ObjectStoragePath(image.path).exists() for image in found.images)
 
-    def test_looking_changes_nothing(self, save: Save, find: Find, destination: ObjectStoragePath) -> None:
+    def test_searching_changes_nothing(self, save: Save, find: Find, destination: ObjectStoragePath) -> None:
         save()
         before = everything(destination)
         find()
@@ -246,7 +246,7 @@ class TestTheSearchIsCheapAndBounded:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         save(template=template)
-        monkeypatch.setattr(reuse, "entries", pytest.fail)
+        monkeypatch.setattr(reuse, "list_folder", pytest.fail)
         assert find(template) is not None
         assert len(reads) == 1
 
@@ -292,13 +292,13 @@ class TestTheSearchStaysInTheDestination:
         self, save: Save, find: Find, destination: ObjectStoragePath, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         entered: list[str] = []
-        real = reuse.entries
+        real = reuse.list_folder
 
-        def noting(folder: ObjectStoragePath) -> Any:
+        def recording(folder: ObjectStoragePath) -> Any:
             entered.append(str(folder).removeprefix(str(destination)))
             return real(folder)
 
-        monkeypatch.setattr(reuse, "entries", noting)
+        monkeypatch.setattr(reuse, "list_folder", recording)
         save(template=BY_FOLDER)
         for other in ("private/x.json", "catalog/with space/manifest.json", "catalog/.hidden/manifest.json"):
             (destination / other).parent.mkdir(parents=True, exist_ok=True)
@@ -321,13 +321,13 @@ class TestTheSearchStaysInTheDestination:
 class TestAStoreThatCannotTellIsNotTakenForAnEmptyOne:
     @pytest.mark.parametrize("template", [DEFAULT_TEMPLATE, FIXED])
     def test_nothing_is_bought_then(self, template: str, log: logging.Logger) -> None:
-        destination = unreachable("reuse_down")
-        for look in (
+        destination = attach_store("memory", "reuse_down", UnreachableStore())
+        for search in (
             lambda: find_finished(destination, template, ASKED, log=log),
             lambda: find_occupant(destination, template, ASKED, images=1, log=log),
         ):
             with pytest.raises(DestinationError, match="connection refused.*Nothing was bought") as refused:
-                look()
+                search()
             assert refused.value.retryable
 
 
@@ -369,21 +369,6 @@ class TestARefreshUnderTheRequestsNameReplacesItself:
         assert manifest.images[0].name == f"{folder}/1.png"
 
 
-class Unreachable(MemoryFileSystem):
-    cachable = False
-
-    def info(self, *args: Any, **kwargs: Any) -> Any:
-        raise ConnectionRefusedError("connection refused")
-
-    ls = open = info
-
-
-def unreachable(conn_id: str) -> ObjectStoragePath:
-    store = Unreachable(global_store=False)
-    attach("memory", conn_id, fs=store).fs = store
-    return ObjectStoragePath(f"memory://{conn_id}@images/here")
-
-
 def found_id(manifest: Manifest | None) -> str | None:
     return manifest.seedream_task_id if manifest else None
 
@@ -395,6 +380,6 @@ def set_age(destination: ObjectStoragePath, task_id: str, age: int) -> None:
         if task_id not in path:
             continue
         if isinstance(fs, MemoryFileSystem):
-            fs.store[path].created = datetime.now(UTC) - timedelta(hours=age)
+            fs.store[path].created = pendulum.now("UTC").subtract(hours=age)
         else:
             os.utime(path, (1e9 - 3600 * age, 1e9 - 3600 * age))

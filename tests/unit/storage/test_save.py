@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-import errno
 import json
 import logging
-import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,19 +12,16 @@ import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
 from airflow_provider_seedream.errors import DownloadError, InvalidRequestError, ResultExpiredError
-from airflow_provider_seedream.storage import images
-from airflow_provider_seedream.storage.destination import place, read
+from airflow_provider_seedream.storage import placing
 from airflow_provider_seedream.storage.errors import StorageError
-from airflow_provider_seedream.storage.fetch import Limits
+from airflow_provider_seedream.storage.fetch import DownloadLimits
+from airflow_provider_seedream.storage.files import place, read
 from airflow_provider_seedream.storage.manifest import Manifest, TaskRecord
-from airflow_provider_seedream.storage.naming import urls_id
 from airflow_provider_seedream.storage.save import save_task
 from tests.support.files import everything, visible
 from tests.support.image_host import (
     Fault,
-    Handler,
     ImageHost,
-    Resource,
     cut,
     flipped,
     instead,
@@ -49,7 +43,12 @@ def save(host: ImageHost, log: logging.Logger) -> Save:
         urls: list[str], destination: ObjectStoragePath, task_id: str = "task_1", **options: Any
     ) -> Manifest:
         task = TaskRecord(seedream_task_id=task_id, requested=4, cost_usd=0.14)
-        options = {"limits": Limits(backoff=0), "trusted_origin": host.origin, "now": lambda: NOW, **options}
+        options = {
+            "limits": DownloadLimits(backoff=0),
+            "trusted_origin": host.origin,
+            "now": lambda: NOW,
+            **options,
+        }
         return save_task(task, urls, destination, log=log, **options)
 
     return run
@@ -96,19 +95,6 @@ class TestImagesAndManifestArrive:
         assert everything(destination) == {
             "task_1/01.png", "task_1/02.png", "task_1/03.png", "task_1/manifest.json"
         }  # fmt: skip
-
-    def test_several_are_fetched_at_once(
-        self, host: ImageHost, save: Save, destination: ObjectStoragePath
-    ) -> None:
-        together = threading.Barrier(3, timeout=20)
-
-        def wait_for_the_others(handler: Handler, resource: Resource) -> None:
-            together.wait()
-            handler.serve(resource)
-
-        urls = [host.put(f"/{number}.png", None, wait_for_the_others) for number in (1, 2, 3)]
-        save(urls, destination, parallel=3)
-        assert not together.broken
 
     def test_one_name_for_several_images_is_refused_before_anything_is_fetched(
         self, host: ImageHost, save: Save, destination: ObjectStoragePath
@@ -207,11 +193,11 @@ class TestAFixedNameIsRefreshed:
         save(three(host), destination, "task_1", template="hero-{index}")
         seen: list[bool] = []
 
-        def noting(local: Path, target: ObjectStoragePath) -> None:
+        def recording(local: Path, target: ObjectStoragePath) -> None:
             seen.append("hero-manifest.json" in visible(destination))
             place(local, target)
 
-        monkeypatch.setattr(images, "place", noting)
+        monkeypatch.setattr(placing, "place", recording)
         save(three(host), destination, "task_2", template="hero-{index}")
         assert seen == [False, False, False]
 
@@ -229,6 +215,18 @@ class TestAFixedNameIsRefreshed:
                 template="hero-{index}",
             )
         assert "hero-manifest.json" not in everything(destination)
+
+    def test_room_is_made_once_and_not_before_the_first_image_has_come(
+        self, host: ImageHost, save: Save, destination: ObjectStoragePath, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        fetched_before: list[int] = []
+        monkeypatch.setattr(
+            "airflow_provider_seedream.storage.save.sweep",
+            lambda *_: fetched_before.append(len(host.requests)),
+        )
+        save(three(host), destination, parallel=1)
+        assert len(fetched_before) == 1
+        assert fetched_before[0] >= 1
 
     def test_a_refresh_that_fetches_nothing_leaves_the_old_set_whole(
         self, host: ImageHost, save: Save, destination: ObjectStoragePath
@@ -262,42 +260,8 @@ class TestABadTransferEndsInAWholeImageOrNone:
         assert failed.value.retryable
         assert len(save(three(host), destination).images) == 3
 
-    def test_a_wrong_size_is_fetched_once_more_and_then_refused(
-        self, host: ImageHost, save: Save, destination: ObjectStoragePath
-    ) -> None:
-        url = host.put("/1.png", picture(size=(40, 30)))
-        with pytest.raises(DownloadError, match="40x30 came, but 2048x2048 was ordered"):
-            save([url], destination, expected_size=(2048, 2048))
-        assert len(host.requests) == 2
-        assert everything(destination) == set()
-
-    def test_an_expired_image_says_so_and_that_no_retry_helps(
-        self, host: ImageHost, save: Save, destination: ObjectStoragePath
-    ) -> None:
-        urls = three(host, status(410))
-        with pytest.raises(ResultExpiredError, match=r"2 of 3 images saved .*HTTP 410") as expired:
-            save(urls, destination)
-        assert not expired.value.retryable
-
 
 class TestADestinationThatFailsOnTheWay:
-    def test_a_full_disk_is_named_with_what_is_saved_already(
-        self, host: ImageHost, save: Save, folder: ObjectStoragePath, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        real = os.fsync
-
-        def full(handle: int) -> None:
-            if len(visible(folder)) == 2:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            real(handle)
-
-        monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(
-            DownloadError, match=r"2 of 3 images saved.*could not write file://.*No space left"
-        ):
-            save(three(host), folder, parallel=1)
-        assert len(everything(folder)) == 2
-
     def test_a_manifest_that_cannot_be_written_is_an_error(
         self, host: ImageHost, save: Save, folder: ObjectStoragePath
     ) -> None:
@@ -321,29 +285,6 @@ class TestADestinationThatFailsOnTheWay:
         (Path(folder.path) / "2/.hero.png.part-0123456789abcdef").write_bytes(b"half")
         save(three(host), folder, template="{index}/hero")
         assert everything(folder) == visible(folder)
-
-
-class TestATaskThatIsInterruptedEnds:
-    def test_without_waiting_for_its_downloads(
-        self, host: ImageHost, save: Save, folder: ObjectStoragePath, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def interrupted(local: Path, target: ObjectStoragePath) -> None:
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(images, "place", interrupted)
-        urls = [host.put("/1.png"), host.put("/2.png", None, *[status(429, Retry_After="20")] * 4)]
-        with pytest.raises(KeyboardInterrupt):
-            save(urls, folder)
-        assert [path for path, _ in host.requests].count("/2.png") <= 1
-        assert everything(folder) == set()
-
-
-class TestPlainUrlsHaveAStableId:
-    def test_the_same_for_the_same_urls_in_the_same_order(self) -> None:
-        assert urls_id(["a", "b"]) == urls_id(["a", "b"])
-        assert len({urls_id(urls) for urls in (["a", "b"], ["b", "a"], ["ab"], ["a"])}) == 4
-        assert urls_id(["a"]).startswith("urls-")
-        assert len(urls_id(["a"])) == 17
 
 
 class TestADagFileImportsItCheaply:

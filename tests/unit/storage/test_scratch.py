@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_seedream.storage.scratch import PREFIX, scratch_folder
+from airflow_provider_seedream.storage.scratch import PREFIX, make_scratch_folder
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def temp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def hold(temp: str, tell: Connection) -> None:
     """A worker that downloads until it is killed."""
     tempfile.tempdir = temp
-    with scratch_folder() as folder:
+    with make_scratch_folder() as folder:
         (folder / "1").write_bytes(b"half an image")
         tell.send(str(folder))
         tell.recv()
@@ -42,14 +42,14 @@ def other(temp: Path) -> Iterator[tuple[multiprocessing.process.BaseProcess, Pat
 
 class TestAFolderIsGoneAfterwards:
     def test_with_all_that_is_in_it(self, temp: Path) -> None:
-        with scratch_folder() as folder:
+        with make_scratch_folder() as folder:
             (folder / "sub").mkdir()
             (folder / "sub/1").write_bytes(b"x")
             assert folder.parent == temp
         assert list(temp.iterdir()) == []
 
     def test_after_an_error_too(self, temp: Path) -> None:
-        with pytest.raises(KeyboardInterrupt), scratch_folder():
+        with pytest.raises(KeyboardInterrupt), make_scratch_folder():
             raise KeyboardInterrupt
         assert list(temp.iterdir()) == []
 
@@ -59,12 +59,12 @@ class TestWhatAKilledWorkerLeftIsDeleted:
         self, temp: Path, other: tuple[multiprocessing.process.BaseProcess, Path]
     ) -> None:
         process, theirs = other
-        with scratch_folder():
+        with make_scratch_folder():
             assert (theirs / "1").exists()
         process.kill()
         process.join()
         assert (theirs / "1").exists()
-        with scratch_folder():
+        with make_scratch_folder():
             assert not theirs.exists()
 
     def test_and_nothing_else_is(self, temp: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -74,7 +74,7 @@ class TestWhatAKilledWorkerLeftIsDeleted:
         (temp / f"{PREFIX}file").write_bytes(b"x")
         (temp / "seedream-other").mkdir()
         before = set(temp.iterdir())
-        with scratch_folder():
+        with make_scratch_folder():
             pass
         assert set(temp.iterdir()) == before
         assert (elsewhere / "mine").exists()

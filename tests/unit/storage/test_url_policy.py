@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from airflow_provider_seedream.storage.errors import RefusedUrlError
-from airflow_provider_seedream.storage.url_policy import check_url, without_query
+from airflow_provider_seedream.storage.url_policy import check_url, remove_query
 
 SANDBOX = "http://127.0.0.1:8765"
 
@@ -101,4 +101,4 @@ class TestTheSandboxIsTrustedByItsWholeOrigin:
 class TestRecordsHoldNoSignature:
     def test_query_user_and_fragment_are_dropped(self) -> None:
         url = "https://me:pw@cdn.example/a%20b.png?X-Signature=abc#part"
-        assert without_query(url) == "https://cdn.example/a%20b.png"
+        assert remove_query(url) == "https://cdn.example/a%20b.png"

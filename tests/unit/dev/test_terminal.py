@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dev.processes import ENDING, child, uninterrupted
+from dev.processes import ENDING, hold_signals, run_child
 from dev.terminal import end_on_signals
 
 
@@ -34,18 +34,18 @@ class TestCtrlC:
         for signum in ENDING:
             signal.raise_signal(signum)
 
-    def test_waits_until_the_id_of_a_started_process_is_noted(self) -> None:
-        noted = []
+    def test_waits_until_the_id_of_a_started_process_is_kept(self) -> None:
+        kept = []
 
         def start() -> None:
-            with uninterrupted():
+            with hold_signals():
                 signal.raise_signal(signal.SIGINT)
                 signal.raise_signal(signal.SIGTERM)
-                noted.append("process")
+                kept.append("process")
 
         with pytest.raises(KeyboardInterrupt):
             start()
-        assert noted == ["process"]
+        assert kept == ["process"]
 
     def test_ends_a_child_that_it_met_while_it_was_started(self, monkeypatch: pytest.MonkeyPatch) -> None:
         started: list[subprocess.Popen[str]] = []
@@ -59,13 +59,13 @@ class TestCtrlC:
         monkeypatch.setattr("subprocess.Popen", Interrupted)
         with (
             pytest.raises(KeyboardInterrupt),
-            child([sys.executable, "-c", "input()"], stdin=subprocess.PIPE),
+            run_child([sys.executable, "-c", "input()"], stdin=subprocess.PIPE),
         ):
             raise AssertionError("it is interrupted before")
         assert started[0].returncode == -signal.SIGKILL
 
     def test_is_heard_again_afterwards(self) -> None:
-        with uninterrupted():
+        with hold_signals():
             pass
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)

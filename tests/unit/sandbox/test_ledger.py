@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from decimal import Decimal
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airflow_provider_seedream.sandbox.envelope import RefusedCall
 from airflow_provider_seedream.sandbox.ledger import Ledger
-from tests.unit.sandbox.users import Account, Clock, accepted, text_to_image
+from tests.unit.sandbox.users import MODEL, Account, Clock, accepted, text_to_image
 
 PRICE = Decimal("0.035")
 
@@ -38,7 +40,7 @@ class TestWhatWasNotDeliveredIsGivenBack:
         clock.advance(40)
         assert account.balance() == 99.93
 
-    def test_wholly_when_it_fails_though_nobody_looks_at_it(self, account: Account, clock: Clock) -> None:
+    def test_wholly_when_it_fails_though_nobody_polls_it(self, account: Account, clock: Clock) -> None:
         account.submit("a fox [[fail:Timeout]]", max_images=5)
         clock.advance(60)
         report = account.ledger()
@@ -69,16 +71,6 @@ class TestAnEmptyAccount:
         assert account.submit()
 
 
-class TestResetStartsAfresh:
-    def test_no_task_account_fault_or_request_is_left(self, account: Account) -> None:
-        account.submit()
-        account.fault("/statusTask", {"status": 500})
-        account.control("POST", "/reset")
-        report = account.ledger()
-        assert (report["accounts"], report["tasks"], report["requests"]) == ({}, [], [])
-        assert account.poll("task_1").status_code == 404
-
-
 SUBMISSIONS = st.lists(
     st.tuples(
         st.integers(1, 10), st.none() | st.integers(0, 10), st.booleans(), st.integers(0, 50), st.booleans()
@@ -90,15 +82,74 @@ SUBMISSIONS = st.lists(
 class TestTheBooksAlwaysBalance:
     @settings(deadline=None)
     @given(submissions=SUBMISSIONS)
-    def test_whoever_looks_and_whenever(
+    def test_whoever_asks_and_whenever(
         self, submissions: list[tuple[int, int | None, bool, int, bool]]
     ) -> None:
         ledger, now, paid = Ledger(Decimal(100)), 0.0, Decimal(0)
-        for count, deliver, fail, pause, look in submissions:
+        for count, deliver, fail, pause, ask in submissions:
             now += pause
             task = accepted(count, deliver, fail, now)
             ledger.book(task)
             paid += task.will_deliver * PRICE
-            if look:
+            if ask:
                 ledger.report(now)
-        assert ledger.account("k", now + 30).balance == 100 - paid
+        assert ledger.open_account("k", now + 30).balance == 100 - paid
+
+
+class TestATaskBelongsToItsAccountAndModel:
+    def test_another_account_gets_404(self, open_account: Callable[[str], Account]) -> None:
+        mine, other = open_account("mine"), open_account("other")
+        task = mine.submit()
+        assert other.poll(task).status_code == 404
+        assert mine.poll(task).status_code == 200
+
+    @pytest.mark.parametrize("task_id", ["task_12345678", "../../etc", "\x00", "狐", "x" * 5000])
+    def test_an_unknown_task_is_404(self, account: Account, task_id: str) -> None:
+        assert account.poll(task_id).status_code == 404
+
+
+class TestEveryPollIsCounted:
+    def test_polls_and_their_times_stand_in_the_ledger(self, account: Account, clock: Clock) -> None:
+        task = account.submit()
+        submitted = clock()
+        times = []
+        for _ in range(3):
+            clock.advance(5)
+            times.append(clock())
+            account.poll(task)
+        entry = account.ledger()["tasks"][0]
+        assert entry["taskId"] == task
+        assert entry["submitted_at"] == submitted
+        assert (entry["polls"], entry["poll_times"]) == (3, times)
+
+
+class TestWithoutAServer:
+    def test_what_an_account_cannot_pay_is_refused_and_leaves_no_task(self) -> None:
+        ledger = Ledger(Decimal("0.10"))
+        task = accepted(max_images=3)
+        with pytest.raises(RefusedCall, match="0.10 USD does not cover 0.105 USD") as refused:
+            ledger.book(task)
+        assert refused.value.code == 402
+        assert ledger.find_task(task.id) is None
+        assert ledger.open_account("k", 0).balance == Decimal("0.10")
+
+    def test_a_poll_of_another_account_or_model_is_refused_and_not_counted(self) -> None:
+        ledger, task = Ledger(Decimal(1)), accepted()
+        ledger.book(task)
+        for key, model in (("other", MODEL), ("k", "seedream-5")):
+            with pytest.raises(RefusedCall, match="Task not found"):
+                ledger.poll(key, model, task.id, 1)
+        assert ledger.poll("k", MODEL, task.id, 2) is task
+        assert ledger.report(3)["tasks"][0]["poll_times"] == [2]
+
+    def test_a_refund_comes_at_the_second_at_which_the_task_ends(self) -> None:
+        ledger = Ledger(Decimal(1))
+        ledger.book(accepted(max_images=2, fail=True))
+        balances = [ledger.open_account("k", now).balance for now in (29.9, 30.0)]
+        assert balances == [1 - 2 * PRICE, 1]
+
+    def test_a_task_without_a_callback_has_none(self) -> None:
+        ledger, task = Ledger(Decimal(1)), accepted()
+        ledger.book(task)
+        with pytest.raises(RefusedCall, match="no callback_url"):
+            ledger.find_callback(task.id, 100)

@@ -13,7 +13,7 @@ from dev.fault_table import TABLES, Table
 @pytest.mark.parametrize("table", TABLES, ids=lambda table: table.page.name)
 def test_the_page_is_up_to_date(table: Table) -> None:
     text = table.page.read_text()
-    assert text == table.written_into(text), "run python -m dev.fault_table"
+    assert text == table.write_into(text), "run python -m dev.fault_table"
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def table(tmp_path: Path) -> Table:
 class TestRows:
     def rows(self, table: Table, source: str) -> list[str]:
         (table.folder / "test_one.py").write_text(textwrap.dedent(source))
-        return list(table.rows())
+        return list(table.find_rows())
 
     def test_a_parametrised_test_is_one_row(self, table: Table) -> None:
         source = """
@@ -65,11 +65,11 @@ class TestPage:
     def test_what_people_wrote_around_the_table_stays(self, table: Table) -> None:
         (table.folder / "test_one.py").write_text("@pytest.mark.fault(r'\\1', 'b', 'c')\ndef test_it(): ...")
         page = f"# Faults\n\n| other | table |\n|---|---|\n\n{self.HEAD}| gone | x | y | z |\n\nThe end.\n"
-        assert table.written_into(page) == (
+        assert table.write_into(page) == (
             "# Faults\n\n| other | table |\n|---|---|\n\n"
             f"{self.HEAD}| \\1 | b | c | `test_one.py::test_it` |\n\nThe end.\n"
         )
 
     def test_one_without_its_table_is_refused(self, table: Table) -> None:
         with pytest.raises(ValueError, match="page.md has 0 tables"):
-            table.written_into("# Faults\n")
+            table.write_into("# Faults\n")

@@ -1,18 +1,68 @@
-"""Result URLs: public, resumable, exact in size, and gone when they expire."""
+"""Routes: who is let in, and what each answers. Result URLs are public, exact in size, and expire."""
 
 from __future__ import annotations
 
-import asyncio
 import io
+import json
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from PIL import Image
 
-from airflow_provider_seedream.sandbox.image_cache import Gallery
-from airflow_provider_seedream.sandbox.ranges import respond
-from tests.unit.sandbox.users import Account, Clock, accepted
+from tests.unit.sandbox.users import Account, Clock, error_of, text_to_image
+
+
+class TestTheKeyIsChecked:
+    @pytest.mark.parametrize("header", ["", "Bearer", "Bearer invalid", "Basic abc", "key-without-scheme"])
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [
+            ("POST", "/generateTask/seedream-4-5"),
+            ("GET", "/statusTask/seedream-4-5?taskId=task_1"),
+            ("GET", "/apikeys/current-balance"),
+        ],
+    )
+    def test_no_key_and_wrong_key_get_401_everywhere(
+        self, account: Account, method: str, path: str, header: str
+    ) -> None:
+        answer = account.call(method, path, headers={"Authorization": header})
+        assert "Bearer" in error_of(answer, 401)
+
+    def test_any_other_key_is_an_account(self, account: Account) -> None:
+        assert account.balance() == 100
+
+
+class TestABody:
+    def test_another_content_type_is_refused(self, account: Account) -> None:
+        answer = account.post_raw("prompt=a+fox", content_type="application/x-www-form-urlencoded")
+        assert error_of(answer, 400) == "Content-Type must be application/json"
+
+    def test_a_charset_after_the_content_type_is_fine(self, account: Account) -> None:
+        answer = account.post_raw(
+            json.dumps({"input": text_to_image()}), content_type="application/json; charset=utf-8"
+        )
+        assert answer.status_code == 200
+
+    def test_a_huge_body_is_refused_without_reading_all_of_it(self, account: Account) -> None:
+        answer = account.post({"input": text_to_image("x" * 5 * 1024**2)})
+        assert "longer than 1048576 bytes" in error_of(answer, 413)
+        assert account.balance() == 100
+
+
+class TestUnknownPlaces:
+    def test_an_unknown_model_is_404(self, account: Account) -> None:
+        assert "Unknown model" in error_of(account.post({"input": text_to_image()}, model="seedream-9"), 404)
+        assert "Unknown model" in error_of(account.poll("task_1", model="seedream-9"), 404)
+
+    def test_an_unknown_path_is_404_and_a_wrong_method_405(self, account: Account) -> None:
+        error_of(account.call("GET", "/nothing-here"), 404)
+        error_of(account.call("GET", "/generateTask/seedream-4-5"), 405)
+
+
+class TestAPoll:
+    def test_no_task_id_is_400(self, account: Account) -> None:
+        assert account.call("GET", "/statusTask/seedream-4-5").status_code == 400
 
 
 @pytest.fixture
@@ -97,63 +147,6 @@ class TestImages:
         assert http.get(account.urls(task)[0]).status_code == 410
 
 
-class TestABrokenTransferCanResume:
-    def test_head_announces_what_get_delivers(self, url: str, http: httpx.Client) -> None:
-        head, whole = http.head(url), http.get(url)
-        assert head.content == b""
-        assert head.headers["accept-ranges"] == "bytes"
-        assert int(head.headers["content-length"]) == len(whole.content)
-        assert head.headers["etag"] == whole.headers["etag"]
-
-    def test_the_rest_fits_to_the_beginning(self, url: str, http: httpx.Client) -> None:
-        whole = http.get(url)
-        rest = http.get(url, headers={"Range": "bytes=1000-", "If-Range": whole.headers["etag"]})
-        assert rest.status_code == 206
-        assert rest.headers["content-range"] == f"bytes 1000-{len(whole.content) - 1}/{len(whole.content)}"
-        assert whole.content[:1000] + rest.content == whole.content
-
-    def test_another_version_is_sent_whole(self, url: str, http: httpx.Client) -> None:
-        whole = http.get(url)
-        answer = http.get(url, headers={"Range": "bytes=1000-", "If-Range": '"another"'})
-        assert (answer.status_code, answer.content) == (200, whole.content)
-
-    @pytest.mark.parametrize(
-        ("wanted", "status", "body"),
-        [
-            ("bytes=0-3", 206, b"0123"),
-            ("bytes=8-99", 206, b"89"),
-            ("bytes=-3", 206, b"789"),
-            ("bytes=-99", 206, b"0123456789"),
-            ("bytes=10-", 416, b""),
-            ("bytes=-0", 416, b""),
-            ("bytes=5-2", 200, b"0123456789"),
-            ("bytes=-", 200, b"0123456789"),
-            ("bytes=0-1,4-5", 200, b"0123456789"),
-            ("pages=1-2", 200, b"0123456789"),
-        ],
-    )
-    def test_ranges_are_read_as_the_rfc_says(self, wanted: str, status: int, body: bytes) -> None:
-        answer = respond(b"0123456789", {"range": wanted}, "image/png")
-        assert (answer.status_code, answer.body) == (status, body)
-
-
-class TestDrawingIsBounded:
-    async def test_an_image_that_many_ask_for_is_drawn_once(self) -> None:
-        gallery, task = Gallery(), accepted()
-        images = await asyncio.gather(*(gallery.image(task, 1) for _ in range(20)))
-        gallery.close()
-        assert len(set(images)) == 1
-        assert gallery.report()["drawn"] == 1
-
-    async def test_the_oldest_are_forgotten_and_drawn_again_the_same(self) -> None:
-        gallery, task = Gallery(capacity=1), accepted(max_images=2)
-        first = await gallery.image(task, 1)
-        second = await gallery.image(task, 2)
-        assert gallery.report() == {"drawn": 2, "kept_bytes": len(second)}
-        assert await gallery.image(task, 1) == first
-        gallery.close()
-
-
 class TestManyTasksAtOnce:
     def test_500_in_flight_cost_no_drawing_and_the_books_are_exact(
         self, account: Account, clock: Clock
@@ -167,3 +160,13 @@ class TestManyTasksAtOnce:
         assert [entry["polls"] for entry in report["tasks"]] == [1] * 500
         assert len(report["requests"]) == 1000
         assert report["images"] == {"drawn": 0, "kept_bytes": 0}
+
+
+class TestResetStartsAfresh:
+    def test_no_task_account_fault_or_request_is_left(self, account: Account) -> None:
+        account.submit()
+        account.fault("/statusTask", {"status": 500})
+        account.control("POST", "/reset")
+        report = account.ledger()
+        assert (report["accounts"], report["tasks"], report["requests"]) == ({}, [], [])
+        assert account.poll("task_1").status_code == 404

@@ -1,8 +1,7 @@
-"""The sandbox as a process and as a thread: it starts, says so, and ends cleanly."""
+"""The command line: the sandbox as a process that starts, says so, and ends cleanly."""
 
 from __future__ import annotations
 
-import ast
 import re
 import signal
 import socket
@@ -10,15 +9,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-import airflow_provider_seedream.sandbox as package
-from airflow_provider_seedream.sandbox.server import SandboxServer
 from tests.unit.sandbox.users import Account, text_to_image
 
 COMMAND = [sys.executable, "-m", "airflow_provider_seedream.sandbox"]
@@ -111,77 +107,3 @@ class TestTheCommandLine:
             code = exit_of_argparse.code
         assert code == 2
         assert arguments[0] in capsys.readouterr().err
-
-
-class TestTheServerForTests:
-    def test_serves_on_a_free_port_and_is_gone_afterwards(self, http: httpx.Client) -> None:
-        with SandboxServer(time_scale=0.001, balance=2, fail="Timeout") as sandbox:
-            account = Account(sandbox, http, "key")
-            assert sandbox.base_url == f"{sandbox.origin}/api/v1"
-            assert account.balance() == 2
-        with pytest.raises(httpx.ConnectError):
-            account.balance()
-
-    def test_two_of_them_know_nothing_of_each_other(self, http: httpx.Client) -> None:
-        with SandboxServer() as one, SandboxServer() as other:
-            first, second = Account(one, http, "key"), Account(other, http, "key")
-            task = first.submit()
-            assert second.poll(task).status_code == 404
-            assert (first.balance(), second.balance()) == (99.965, 100)
-
-    def test_stops_though_a_request_is_being_answered(self, http: httpx.Client) -> None:
-        sandbox = SandboxServer().start()
-        account = Account(sandbox, http, "key")
-        account.fault("/generateTask", {"delay": 3000})
-        with pytest.raises(httpx.ReadTimeout):
-            account.call("POST", "/generateTask/seedream-4-5", json={}, timeout=0.1)
-        sandbox.stop()
-        sandbox.stop()
-        assert not sandbox.is_running
-
-    def test_a_port_in_use_is_an_error_at_once(self) -> None:
-        with SandboxServer() as sandbox, pytest.raises(OSError, match="in use"):
-            SandboxServer(port=int(sandbox.origin.rpartition(":")[2]))
-
-
-class TestHostileConnections:
-    @pytest.mark.parametrize(
-        "sent",
-        [
-            b"\x16\x03\x01 this is TLS\r\n\r\n",
-            b"GET /api/v1/statusTask/seedream-4-5?taskId=%ff%00 HTTP/1.1\r\nHost: \xff\r\n\r\n",
-            b"GET /api/v1/statusTask/seedream-4-5/ HTTP/1.1\r\nHost: [::1\r\n\r\n",
-            b"POST /api/v1/generateTask/seedream-4-5 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer k\r\n"
-            b"Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{",
-            b"GET /results/%2e%2e/x/1.png HTTP/1.0\r\n\r\n",
-        ],
-    )
-    def test_do_not_end_it(self, account: Account, sent: bytes) -> None:
-        address = ("127.0.0.1", int(account.server.origin.rpartition(":")[2]))
-        with socket.create_connection(address, timeout=30) as connection:
-            connection.sendall(sent)
-            connection.shutdown(socket.SHUT_WR)
-        assert account.balance() == 100
-
-
-class TestTheSandboxStandsApart:
-    """It shares only the table of models with the client, so that each can catch the other's mistakes."""
-
-    def test_it_imports_nothing_else_of_the_package_and_no_airflow(self) -> None:
-        own, table = "airflow_provider_seedream.sandbox", "airflow_provider_seedream.apixo.model"
-        for path in Path(package.__path__[0]).glob("*.py"):
-            for name in imports(path):
-                assert not name.startswith("airflow") or name.startswith(own) or name == table, path
-
-    def test_it_runs_without_airflow(self) -> None:
-        code = "import sys, airflow_provider_seedream.sandbox.__main__; print('airflow' in sys.modules)"
-        ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-        assert ended.stdout == "False\n", ended.stderr
-
-
-def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module or ""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import socket
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from airflow_provider_seedream.sandbox.faults import Fault, Faults, corrupt, read_fault
 from tests.unit.sandbox.users import MODEL, Account, Clock, text_to_image
 
 
@@ -240,22 +241,26 @@ class TestABadFaultIsRefused:
         assert account.control("POST", "/faults", content=raw).status_code == 400
 
 
-class TestTheRecordOfRequests:
-    def test_holds_names_of_headers_and_no_key(self, account: Account, url: str) -> None:
-        account.http.get(url)
-        report = account.ledger()["requests"]
-        submit, image = report[0], report[-1]
-        assert (submit["method"], submit["path"], submit["status"]) == (
-            "POST",
-            f"/api/v1/generateTask/{MODEL}",
-            200,
-        )
-        assert "authorization" in submit["headers"]
-        assert image["path"].startswith("/results/")
-        assert "authorization" not in image["headers"]
-        assert account.key not in str(report)
+class TestWithoutAServer:
+    def fault(self, **fields: Any) -> Fault:
+        return read_fault(json.dumps({"path": "/statusTask", "action": {"status": 500}, **fields}).encode())
 
-    def test_leaves_out_the_controls(self, open_account: Callable[[str], Account]) -> None:
-        account = open_account("quiet")
-        account.control("DELETE", "/faults")
-        assert account.ledger()["requests"] == []
+    def test_the_oldest_fault_comes_first_and_is_gone_when_used_up(self) -> None:
+        faults = Faults()
+        faults.add(self.fault())
+        faults.add(self.fault(action={"delay": 3}))
+        taken = [faults.take("GET", "/statusTask/seedream-4-5") for _ in range(3)]
+        assert [action and (action.status, action.delay) for action in taken] == [(500, 0), (None, 3), None]
+        assert faults.report() == []
+
+    def test_a_fault_without_a_method_is_for_all(self) -> None:
+        assert self.fault().matches("HEAD", "/statusTask")
+        assert not self.fault(method="GET").matches("HEAD", "/statusTask")
+        assert not self.fault().matches("GET", "/results")
+
+    @pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 1000])
+    def test_a_damaged_body_keeps_its_length_and_no_more_than_16_bytes_change(self, size: int) -> None:
+        body = bytes(range(256)) * 4
+        damaged = corrupt(body[:size])
+        assert len(damaged) == size
+        assert sum(a != b for a, b in zip(body, damaged, strict=False)) == min(size, 16)

@@ -1,4 +1,4 @@
-"""A task's images: fetched several at once, verified, then placed one after another."""
+"""Fetches a task's images, several at once, and places those that are whole, one after another."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from airflow.providers.common.compat.sdk import ObjectStoragePath
 from airflow_provider_seedream.apixo.model import Size
 from airflow_provider_seedream.apixo.text import hide_secrets
 from airflow_provider_seedream.errors import DownloadError, ResultExpiredError
-from airflow_provider_seedream.storage.destination import place
 from airflow_provider_seedream.storage.fetch import Fetcher
+from airflow_provider_seedream.storage.files import place
 from airflow_provider_seedream.storage.inspection import ImageFacts, inspect_image
 from airflow_provider_seedream.storage.manifest import SavedImage
 from airflow_provider_seedream.storage.naming import FileNames
-from airflow_provider_seedream.storage.scratch import scratch_folder
-from airflow_provider_seedream.storage.url_policy import without_query
+from airflow_provider_seedream.storage.scratch import make_scratch_folder
+from airflow_provider_seedream.storage.url_policy import remove_query
 
 if TYPE_CHECKING:
     from airflow.sdk.types import Logger
@@ -44,7 +44,7 @@ def save_images(
     fetcher: Fetcher,
     expected_size: Size | None = None,
     parallel: int = DEFAULT_PARALLEL,
-    prepare: Callable[[], None] = lambda: None,
+    make_room: Callable[[], None],
     log: Logger,
 ) -> list[SavedImage]:
     """Fetch, verify and place images; a failing one does not keep the others from being saved.
@@ -55,15 +55,14 @@ def save_images(
     :param urls: result URLs by their position in the task's result, from 1.
     :param expected_size: width and height in pixels that every image must have.
     :param parallel: downloads at once.
-    :param prepare: called once, when the first image is about to be placed.
+    :param make_room: called before each image is placed.
     :returns: the images in the order of their index.
     :raises DownloadError: naming what was saved, and why the rest was not; a ``ResultExpiredError`` if no
         retry can bring the rest because the result host no longer has it.
     """
     saved: dict[int, SavedImage] = {}
     failures: dict[int, DownloadError] = {}
-    prepared = False
-    with _workers(parallel, fetcher) as (pool, folder):
+    with _start_workers(parallel, fetcher) as (pool, folder):
         jobs = {
             pool.submit(_fetch, fetcher, url, folder / str(index), expected_size): index
             for index, url in urls.items()
@@ -72,23 +71,21 @@ def save_images(
             index = jobs[job]
             try:
                 fetched = job.result()
-                if not prepared:
-                    prepare()
-                    prepared = True
+                make_room()
                 saved[index] = _place(fetched, index, urls[index], destination, names)
                 _report(saved[index], log)
             except DownloadError as error:
                 failures[index] = error
                 log.warning("Image %d was not saved: %s", index, error)
     if failures:
-        raise _failure(urls, saved, failures)
+        raise _make_error(urls, saved, failures)
     return [saved[index] for index in sorted(saved)]
 
 
 @contextmanager
-def _workers(parallel: int, fetcher: Fetcher) -> Iterator[tuple[ThreadPoolExecutor, Path]]:
-    """Threads and a temporary folder; a task that is told to stop does not wait for its downloads."""
-    with scratch_folder() as folder:
+def _start_workers(parallel: int, fetcher: Fetcher) -> Iterator[tuple[ThreadPoolExecutor, Path]]:
+    """Start threads with a folder to fetch into; a task that is told to stop does not wait for them."""
+    with make_scratch_folder() as folder:
         pool = ThreadPoolExecutor(parallel, thread_name_prefix="seedream-download")
         try:
             yield pool, folder
@@ -109,7 +106,7 @@ def _place(
     fetched: _Fetched, index: int, url: str, destination: ObjectStoragePath, names: FileNames
 ) -> SavedImage:
     facts = fetched.facts
-    name = names.image(index, facts.extension)
+    name = names.name_image(index, facts.extension)
     target = destination / name
     place(fetched.local, target)
     fetched.local.unlink()
@@ -117,7 +114,7 @@ def _place(
         index=index,
         path=str(target),
         name=name,
-        url=without_query(url),
+        url=remove_query(url),
         bytes=facts.bytes,
         sha256=facts.sha256,
         format=facts.format,
@@ -133,10 +130,10 @@ def _report(image: SavedImage, log: Logger) -> None:
     )  # fmt: skip
 
 
-def _failure(
+def _make_error(
     urls: Mapping[int, str], saved: Mapping[int, SavedImage], failures: Mapping[int, DownloadError]
 ) -> DownloadError:
-    """One error for all images that failed; a retry can help if it can help one of them."""
+    """Return one error for all images that failed; a retry can help if it can help one of them."""
     there = ", ".join(saved[index].name for index in sorted(saved))
     details = " ".join(
         f"Image {index} ({hide_secrets(urls[index])}): {failures[index]}." for index in sorted(failures)

@@ -100,7 +100,7 @@ def eventually(read: Callable[[], Any], until: Callable[[Any], bool]) -> Any:
 
 
 class TestACallback:
-    def test_carries_what_a_look_shows(self, account: Account) -> None:
+    def test_carries_what_a_poll_shows(self, account: Account) -> None:
         with Endpoint(200) as endpoint:
             task = submit(account, endpoint)
             body = endpoint.bodies.get(timeout=30)
