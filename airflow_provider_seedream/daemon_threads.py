@@ -1,4 +1,4 @@
-"""Blocking work on a thread that neither an event loop nor the end of the process waits for."""
+"""Runs blocking work on threads that neither an event loop nor the end of the process waits for."""
 
 from __future__ import annotations
 

@@ -273,7 +273,7 @@ class AmbiguousSubmitError(ChargedError):
 
     @property
     def retryable(self) -> bool:
-        """Whether a retry can help."""
+        """True if a retry can help."""
         if self.retry_helps is not None:
             return self.retry_helps
         return self.callback_may_tell or self.resubmits

@@ -94,7 +94,7 @@ def render_page(session: Any, name: str) -> str:
     dag_id = "many" if name == "search" else name
     found = queries.read_page(session, queries.Scope(dag_ids=frozenset([dag_id]), filters=filters))
     session.expire_all()
-    return rendering.gallery(
+    return rendering.render_gallery(
         GalleryView(root="/seedream", airflow_root="", tiles=found.tiles, filters=filters)
     )
 

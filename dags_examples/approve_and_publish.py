@@ -75,15 +75,15 @@ def next_cost(result: dict[str, Any], max_images: int) -> float:
 @task
 def describe(result: dict[str, Any], params: dict | None = None, ti: Any = None) -> str:
     """Return the text that the person reads, in Markdown."""
-    from airflow_provider_seedream.gallery.markdown import literal, thumbnails
+    from airflow_provider_seedream.gallery.markdown import render_literal, render_thumbnails
     from airflow_provider_seedream.urls import TaskAddress
 
     left, cost = money_left(result, params["budget_usd"]), next_cost(result, params["max_images"])
     verdict = "enough" if left >= cost else "too little"
     return "\n\n".join(
         [
-            f"Drawn from {literal(params['prompt'])}:",
-            thumbnails(TaskAddress(ti.dag_id, ti.run_id, "generate"), result),
+            f"Drawn from {render_literal(params['prompt'])}:",
+            render_thumbnails(TaskAddress(ti.dag_id, ti.run_id, "generate"), result),
             f"This round cost {result['cost_usd']:.3f} USD. {left:.3f} USD of the budget are left, {verdict} "
             f"for another round ({cost:.3f} USD).",
         ]

@@ -92,15 +92,15 @@ def decide(found: dict[str, Any]) -> str:
 @task
 def describe(found: dict[str, Any], ti: Any = None) -> str:
     """Return the text that the person reads, in Markdown."""
-    from airflow_provider_seedream.gallery.markdown import literal, thumbnails
+    from airflow_provider_seedream.gallery.markdown import render_literal, render_thumbnails
     from airflow_provider_seedream.urls import TaskAddress
 
     parts = [f"New pictures: {found['new']}."]
     if found["missing"]:
-        parts.append(f"Without pictures, or without some: {literal(', '.join(found['missing']))}.")
+        parts.append(f"Without pictures, or without some: {render_literal(', '.join(found['missing']))}.")
     for result in found["results"]:
         address = TaskAddress(ti.dag_id, ti.run_id, "generate", result["map_index"])
-        parts += [literal(sku_of(result["images"][0])), thumbnails(address, result)]
+        parts += [render_literal(sku_of(result["images"][0])), render_thumbnails(address, result)]
     return "\n\n".join(parts)
 
 

@@ -12,7 +12,7 @@ DEFAULT_BASE_URL = "https://api.apixo.ai/api/v1"
 DEFAULT_REQUEST_TIMEOUT = 60.0
 
 SHORTEST_SECRET = 8
-"""A key of fewer letters, as a sandbox takes it, may be part of any word, so it is not looked for."""
+"""A key of fewer letters, as a sandbox takes it, may be part of any word, so it is not searched for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

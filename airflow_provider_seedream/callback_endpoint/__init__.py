@@ -1,1 +1,1 @@
-"""Where APIXO calls the api-server; only ``plugins`` enters it, and it never meets the gallery."""
+"""The endpoint that APIXO calls in the api-server; only ``plugins`` enters it, never ``gallery``."""

@@ -19,7 +19,7 @@ class NotADelivery(Exception):  # noqa: N818 - an answer, not an error
 
 
 def check_headers(headers: Iterable[tuple[bytes, bytes]], most: int) -> None:
-    """Look at what is announced, before any of it is read.
+    """Check what is announced, before any of it is read.
 
     :param most: bytes.
     :raises NotADelivery: the body is not said to be JSON, or to be too long.

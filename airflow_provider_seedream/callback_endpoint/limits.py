@@ -1,4 +1,4 @@
-"""How much work strangers can make for one process, which answers them all on one event loop."""
+"""Limits the work that strangers can make for one process, which answers them all on one event loop."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ class Busy(Exception):  # noqa: N818 - an answer, not an error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Of one process.
+class EndpointLimits:
+    """The limits of one process.
 
     A batch of tasks ends at one moment, so all their callbacks find room to wait.
 
     :param per_second: requests in a second, in the long run, that have asked the database for nothing: with a
         made-up token, with a body that is none, or once more.
     :param burst: as many at once.
-    :param threads: calls of the desk that run at the same time; each takes a connection to the database.
-    :param later_threads: as many for tasks that are tried again, beside those for requests.
-    :param waiting: calls of the desk that wait for a thread.
-    :param desk_seconds: that a request waits for one call of the desk.
+    :param threads: calls to the database that run at the same time; each takes a connection.
+    :param retry_threads: as many for tasks that are tried again, beside those for requests.
+    :param waiting: calls to the database that wait for a thread.
+    :param database_seconds: that a request waits for one call to the database.
     :param bodies: requests whose body is read at the same time.
     :param body_bytes: longest body; a callback of ten images has about 3 kB.
     :param body_seconds: that the sender has for the whole body.
-    :param later: deliveries that wait in memory for their task to be ready.
+    :param retries: deliveries that wait in memory for their task to be ready.
     """
 
     per_second: float = 200.0
     burst: int = 400
     threads: int = 6
-    later_threads: int = 2
+    retry_threads: int = 2
     waiting: int = 1_000
-    desk_seconds: float = 10.0
+    database_seconds: float = 10.0
     bodies: int = 1_000
     body_bytes: int = 64 * 1024
     body_seconds: float = 10.0
-    later: int = 1_000
+    retries: int = 1_000
 
 
-class Rate:
-    """A token bucket.
+class TokenBucket:
+    """A token bucket: so many requests at once, and so many a second in the long run.
 
     :param clock: seconds, from any start.
     """
@@ -85,13 +85,13 @@ class Rate:
 
 
 class Capacity:
-    """So many may do something at the same time; nobody waits for a place."""
+    """A number of places for what happens at the same time; nobody waits for one."""
 
     def __init__(self, most: int) -> None:
         self._free = most
 
     @contextmanager
-    def one(self) -> Iterator[None]:
+    def hold(self) -> Iterator[None]:
         """Hold a place.
 
         :raises Busy: there is none.
@@ -105,7 +105,7 @@ class Capacity:
             self._free += 1
 
 
-class DeskThreads:
+class DatabaseThreads:
     """Runs blocking calls, few at the same time, so that a database that hangs stalls nothing else.
 
     For one event loop. A call that hangs keeps no process from exiting.
@@ -117,11 +117,11 @@ class DeskThreads:
 
     def __init__(self, threads: int, waiting: int, seconds: float) -> None:
         self._free = asyncio.Semaphore(threads)
-        self._line = Capacity(waiting)
+        self._queue = Capacity(waiting)
         self._seconds = seconds
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Have work done by a thread, and wait for it.
+        """Run work on a thread, and wait for it.
 
         Work that has begun is not interrupted when time is up: it keeps its thread until it ends. What has
         not begun never will.
@@ -130,13 +130,13 @@ class DeskThreads:
         """
         try:
             async with asyncio.timeout(self._seconds):
-                await self._turn()
+                await self._wait_for_turn()
                 return await self._start(work)
         except TimeoutError:
             raise Busy(f"the database did not answer within {self._seconds:g} s") from None
 
-    async def _turn(self) -> None:
-        with self._line.one() if self._free.locked() else nullcontext():
+    async def _wait_for_turn(self) -> None:
+        with self._queue.hold() if self._free.locked() else nullcontext():
             await self._free.acquire()
 
     def _start(self, work: Callable[[], T]) -> asyncio.Future[T]:

@@ -1,4 +1,4 @@
-"""What the log says of callbacks: a line for each that is new, one a minute for what strangers send."""
+"""Logs and counts callbacks: a line for each that is new, one a minute for what strangers send."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PASSING = (Busy, OSError, exc.DBAPIError, exc.TimeoutError)
 
 
 class Reports:
-    """Of one process; what comes from outside is quoted, so that nobody can forge a line.
+    """The log of one process; what comes from outside is quoted, so that nobody can forge a line.
 
     :param seconds: between two lines of the same kind.
     :param clock: seconds, from any start.
@@ -43,12 +43,12 @@ class Reports:
         self._quiet_until: dict[str, float] = {}
         self._traced: set[type[Exception]] = set()
 
-    def accepted(self, token: CallbackToken, delivery: Delivery, receipt: ReceiveResult) -> None:
-        """A delivery was recorded, or had been."""
-        outcome = _outcome(delivery, receipt)
+    def log_delivery(self, token: CallbackToken, delivery: Delivery, result: ReceiveResult) -> None:
+        """Log that a delivery was recorded, or had been."""
+        outcome = _name_outcome(delivery, result)
         count_delivery(outcome)
         # What may be sent any number of times must not fill the log.
-        is_new = delivery.is_final and not receipt.repeated
+        is_new = delivery.is_final and not result.repeated
         log.log(
             logging.INFO if is_new else logging.DEBUG,
             "Callback for %s: APIXO task %r is said to be %r; %s",
@@ -58,39 +58,39 @@ class Reports:
             outcome,
         )
 
-    def resumed_later(self, token: CallbackToken, receipt: ReceiveResult) -> None:
-        """A task that was not ready for its callback was resumed."""
-        log.info("The callback for %s has resumed %d task(s) now", token.task.in_words, receipt.resumed)
+    def log_resumed(self, token: CallbackToken, result: ReceiveResult) -> None:
+        """Log that a task that was not ready for its callback was resumed."""
+        log.info("The callback for %s has resumed %d task(s) now", token.task.in_words, result.resumed)
 
-    def left_to_polling(self) -> None:
-        """There was no room to try a task again that was not ready; the log has the first of a minute."""
-        self._warn("Too many tasks are not ready for their callbacks: some are left to polling")
+    def log_left_to_polling(self) -> None:
+        """Log, once a minute, that there was no room to try a task again that was not ready."""
+        self._warn_once("Too many tasks are not ready for their callbacks: some are left to polling")
 
-    def refused(self, reason: Reason) -> None:
-        """A request was refused; the log has their number, once a minute."""
+    def log_refusal(self, reason: Reason) -> None:
+        """Count a refused request; the log has their number, once a minute."""
         count_refusal(reason.value)
         if not self._refusals:
             asyncio.get_running_loop().call_later(self._seconds, self._write_refusals)
         self._refusals[reason] += 1
 
-    def not_recorded(self, error: Exception, token: CallbackToken) -> None:
-        """A delivery could not be recorded; the log has the first of a minute."""
-        self._troubled("Callbacks cannot be recorded now, and APIXO is asked to repeat them", error, token)
+    def log_not_recorded(self, error: Exception, token: CallbackToken) -> None:
+        """Log, once a minute, that a delivery could not be recorded."""
+        self._log_trouble("Callbacks cannot be recorded now, and APIXO is asked to repeat them", error, token)
 
-    def not_resumed(self, error: Exception, token: CallbackToken) -> None:
-        """A task could not be tried again; the log has the first of a minute."""
-        self._troubled("Tasks whose callbacks are recorded cannot be resumed now", error, token)
+    def log_not_resumed(self, error: Exception, token: CallbackToken) -> None:
+        """Log, once a minute, that a task could not be tried again."""
+        self._log_trouble("Tasks whose callbacks are recorded cannot be resumed now", error, token)
 
-    def _troubled(self, what: str, error: Exception, token: CallbackToken) -> None:
+    def _log_trouble(self, what: str, error: Exception, token: CallbackToken) -> None:
         kind, text = type(error), repr(str(error)).replace(token.nonce, "***")
-        self._warn(what, f": {kind.__name__}: {text[:_MAX_CHARACTERS]}")
+        self._warn_once(what, f": {kind.__name__}: {text[:_MAX_CHARACTERS]}")
         if not isinstance(error, _PASSING) and kind not in self._traced:
             self._traced.add(kind)
             # Only where, and not what: messages, also those of causes, may hold what was sent.
             frames = "".join(traceback.format_tb(error.__traceback__))
             log.error("The endpoint of callbacks has a fault, %s at:\n%s", kind.__name__, frames)
 
-    def _warn(self, what: str, details: str = "") -> None:
+    def _warn_once(self, what: str, details: str = "") -> None:
         now = self._clock()
         if now >= self._quiet_until.get(what, now):
             self._quiet_until[what] = now + self._seconds
@@ -103,9 +103,9 @@ class Reports:
         log.info("%d callbacks were refused in the last %g s: %s", total, self._seconds, by_reason)
 
 
-def _outcome(delivery: Delivery, receipt: ReceiveResult) -> str:
-    if receipt.resumed:
+def _name_outcome(delivery: Delivery, result: ReceiveResult) -> str:
+    if result.resumed:
         return "resumed"
     if not delivery.is_final:
         return "unfinished"
-    return "repeated" if receipt.repeated else "parked"
+    return "repeated" if result.repeated else "parked"

@@ -1,4 +1,4 @@
-"""When and how the api-server resumes a deferred task instance: all that depends on Airflow's internals."""
+"""Decides when a deferred task instance is resumed, and resumes it; knows Airflow's internals for that."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from airflow_provider_seedream.callbacks.delivery import DeliveryRecord, ResumeE
 from airflow_provider_seedream.triggers.seedream import SeedreamTaskTrigger
 
 SOON = 1.0
-"""Seconds after which a task that is about to defer is looked at again."""
+"""Seconds after which a task that is about to defer is tried again."""
 
 TRIGGER = f"{SeedreamTaskTrigger.__module__}.{SeedreamTaskTrigger.__qualname__}"
 
@@ -25,7 +25,7 @@ _ABOUT_TO_DEFER = (TaskInstanceState.SCHEDULED, TaskInstanceState.QUEUED, TaskIn
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """What a deferred task waits for, as the arguments of its trigger tell.
+    """The purchases that a deferred task waits for, as the arguments of its trigger tell.
 
     :param seedream_task_ids: taskIds of the API.
     :param not_before: epoch seconds before which the scheduler would fail the task if it resumed.
@@ -40,7 +40,7 @@ class Wait:
     def from_kwargs(cls, kwargs: Any) -> Self:
         """Read the arguments of :class:`SeedreamTaskTrigger`.
 
-        :raises LookupError, TypeError, ValueError: they are none that this release knows.
+        :raises LookupError, TypeError, ValueError, AttributeError: they are none that this release knows.
         """
         deadline = kwargs.get("deadline")
         return cls(
@@ -54,29 +54,29 @@ class Wait:
 class Candidate:
     """A task instance that may wait for a purchase.
 
-    :param state: of the task instance.
+    :param task_state: of the task instance.
     :param wait: ``None`` if it is not deferred, or not on our trigger.
     """
 
     task_id: str
     map_index: int
-    state: str | None
+    task_state: str | None
     wait: Wait | None = None
 
-    def resumable_at(self, seedream_task_id: str, now: float) -> float | None:
-        """When it can be resumed because a purchase has ended.
+    def find_resume_time(self, seedream_task_id: str, now: float) -> float | None:
+        """Return the time at which it can be resumed because a purchase has ended.
 
         :returns: epoch seconds, not after ``now`` if that is at once; ``None`` if it does not wait for this
             purchase, and is not about to.
         """
-        if self.state in _ABOUT_TO_DEFER:
+        if self.task_state in _ABOUT_TO_DEFER:
             return now + SOON
         if self.wait is None or seedream_task_id not in self.wait.seedream_task_ids:
             return None
         return self.wait.not_before
 
-    def resumption(self, delivered_at: float) -> ResumeEvent:
-        """What it is told when it is resumed.
+    def make_event(self, delivered_at: float) -> ResumeEvent:
+        """Return the event that tells it why it is resumed.
 
         :param delivered_at: epoch seconds at which the callback came.
         """
@@ -91,32 +91,35 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Who is resumed now, and when to plan again; ``None`` if there is nobody to wait for."""
+    """The candidates that are resumed now.
+
+    :param again_at: epoch seconds at which to plan again; ``None`` if there is nobody to wait for.
+    """
 
     ready: tuple[Candidate, ...]
     again_at: float | None
 
     @classmethod
     def of(
-        cls, candidates: Iterable[Candidate], note: DeliveryRecord, seedream_task_id: str, now: float
+        cls, candidates: Iterable[Candidate], record: DeliveryRecord, seedream_task_id: str, now: float
     ) -> Self:
-        """Each candidate once, whatever is delivered again.
+        """Plan to resume each candidate once, whatever is delivered again.
 
-        :param note: of the delivery.
+        :param record: of the delivery.
         :param seedream_task_id: of the purchase that has ended.
         """
-        left = [one for one in candidates if (one.task_id, one.map_index) not in note.resumed]
-        times = {one: at for one in left if (at := one.resumable_at(seedream_task_id, now)) is not None}
+        left = [one for one in candidates if (one.task_id, one.map_index) not in record.resumed]
+        times = {one: at for one in left if (at := one.find_resume_time(seedream_task_id, now)) is not None}
         ready = tuple(one for one, at in times.items() if at <= now)
         return cls(ready, min((at for at in times.values() if at > now), default=None))
 
 
-def candidate_of(ti: TaskInstance) -> Candidate:
-    """A task instance as it is now; a trigger's arguments are decrypted only where that is needed."""
-    return Candidate(ti.task_id, ti.map_index, ti.state, _wait_of(ti))
+def read_candidate(ti: TaskInstance) -> Candidate:
+    """Read a task instance as it is now; a trigger's arguments are decrypted only where that is needed."""
+    return Candidate(ti.task_id, ti.map_index, ti.state, _read_wait(ti))
 
 
-def _wait_of(ti: TaskInstance) -> Wait | None:
+def _read_wait(ti: TaskInstance) -> Wait | None:
     if ti.state != TaskInstanceState.DEFERRED or ti.trigger is None or ti.trigger.classpath != TRIGGER:
         return None
     try:
@@ -125,11 +128,11 @@ def _wait_of(ti: TaskInstance) -> Wait | None:
         return None
 
 
-def resume_deferred(session: Session, ti: TaskInstance, resumption: ResumeEvent) -> None:
+def resume_deferred(session: Session, ti: TaskInstance, event: ResumeEvent) -> None:
     """Let a worker take up a deferred task instance, as Airflow's own human-in-the-loop route does.
 
     The caller holds the lock of its row and has seen it deferred since, and commits. Where Airflow cannot
     read what the task has stored for its own resumption, it lets it fail, as it does at a trigger's event.
     """
-    event = TriggerEvent(resumption.to_event())  # type: ignore[no-untyped-call]
-    handle_event_submit(event, task_instance=ti, session=session)
+    trigger_event = TriggerEvent(event.to_event())  # type: ignore[no-untyped-call]
+    handle_event_submit(trigger_event, task_instance=ti, session=session)

@@ -15,14 +15,14 @@ _PAUSES = (0.05, 0.45, 1.0, 1.5, 2.0, *[5.0] * 11)
 """Seconds before each attempt; longer where it is known when a task can be resumed."""
 
 LONGEST_SECONDS = sum(_PAUSES)
-"""In which a task is tried again once it can be resumed; then the trigger's own looks are left."""
+"""A task is tried again for so long once it can be resumed; then the trigger's own polls are left."""
 
 _FURTHEST = 3600.0
-"""Seconds that an attempt is waited for at most: the time comes from what a task has stored."""
+"""Longest wait in seconds for an attempt: the time comes from what a task has stored."""
 
 
 class ResumeRetries:
-    """Deliveries that wait in the memory of this process.
+    """The deliveries that wait, in the memory of this process, for their task to be ready.
 
     :param resume: resumes whoever has become ready; its errors end nothing.
     :param most: deliveries that wait at the same time; more are left to polling.
@@ -37,13 +37,13 @@ class ResumeRetries:
         """Try again at a time; once for each token, however often it is delivered.
 
         :param at: epoch seconds.
-        :returns: whether there was room for it.
+        :returns: true if there was room for it.
         """
         if token.digest in self._waiting:
             return True
         if len(self._waiting) >= self._most:
             return False
-        task = asyncio.create_task(self._follow(token, at), name="seedream-callback-later")
+        task = asyncio.create_task(self._follow(token, at), name="seedream-callback-retry")
         # The event loop itself keeps no task alive.
         self._waiting[token.digest] = task
         task.add_done_callback(lambda _: self._waiting.pop(token.digest, None))
@@ -55,5 +55,5 @@ class ResumeRetries:
             if next_at is None:
                 return
             await asyncio.sleep(min(max(pause, next_at - time.time()), _FURTHEST))
-            receipt = await self._resume(token)
-            next_at = receipt.again_at if receipt else time.time()
+            result = await self._resume(token)
+            next_at = result.again_at if result else time.time()

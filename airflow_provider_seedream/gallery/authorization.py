@@ -1,4 +1,4 @@
-"""Who may see what: Airflow's own answer, asked anew with every request."""
+"""Asks Airflow, anew with every request, whose images a user may see."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ requires_dag_of_path = requires_access_dag("GET", DagAccessEntity.XCOM)
 """Dependency of a route whose path holds ``{dag_id}``: images and manifests are what a task has returned."""
 
 
-def readable(dag_ids: Iterable[str], request: Request, user: BaseUser) -> frozenset[str]:
-    """Those of some DAGs whose images a user may see."""
+def select_readable(dag_ids: Iterable[str], request: Request, user: BaseUser) -> frozenset[str]:
+    """Select those of some DAGs whose images a user may see."""
     return frozenset(dag_id for dag_id in dag_ids if _may_read(dag_id, request, user))
 
 

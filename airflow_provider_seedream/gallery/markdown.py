@@ -1,4 +1,4 @@
-"""Markdown for Airflow's own pages, such as the body of a human-in-the-loop operator."""
+"""Makes Markdown for Airflow's own pages, such as the body of a human-in-the-loop operator."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _ALT_CHARACTERS = 120
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 
 
-def thumbnails(task: TaskAddress, result: Mapping[str, Any]) -> str:
-    """A table of a result's images, each under its number; a click opens its page in the gallery.
+def render_thumbnails(task: TaskAddress, result: Mapping[str, Any]) -> str:
+    """Return a table of a result's images, each under its number; a click opens its page in the gallery.
 
     :param task: the task instance that saved the images.
     :param result: what it returned, with ``images``.
@@ -24,37 +24,37 @@ def thumbnails(task: TaskAddress, result: Mapping[str, Any]) -> str:
     indexes = [int(image["index"]) for image in result.get("images") or []]
     if not indexes:
         return "No image was saved."
-    return "\n".join(_rows(indexes, [_linked_thumbnail(task, index, prompt) for index in indexes]))
+    return "\n".join(_make_rows(indexes, [_link_thumbnail(task, index, prompt) for index in indexes]))
 
 
-def literal(text: str) -> str:
-    """Text from a user as inline code: shown as it is, whatever Markdown or addresses it holds."""
+def render_literal(text: str) -> str:
+    """Return text from a user as inline code: shown as it is, whatever Markdown or addresses it holds."""
     line = " ".join(text.split())
     longest = max(map(len, re.findall("`+", line)), default=0)
     fence = "`" * (longest + 1)
     return f"{fence} {line} {fence}"
 
 
-def _linked_thumbnail(task: TaskAddress, index: int, prompt: str) -> str:
+def _link_thumbnail(task: TaskAddress, index: int, prompt: str) -> str:
     root = f"{read_base_path()}{MOUNT}"
-    alt = _escaped(f"{index}: {' '.join(prompt.split())[:_ALT_CHARACTERS]}")
+    alt = _escape(f"{index}: {' '.join(prompt.split())[:_ALT_CHARACTERS]}")
     return f"[![{alt}]({root}{task.make_thumbnail_path(index)})]({root}{task.make_image_path(index)})"
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return _PUNCTUATION.sub(r"\\\1", text)
 
 
-def _rows(indexes: Sequence[int], cells: Sequence[str]) -> Iterator[str]:
-    """A table has one header; later numbers are cells of their own."""
+def _make_rows(indexes: Sequence[int], cells: Sequence[str]) -> Iterator[str]:
+    """Make the rows of a table, which has one header: later numbers are cells of their own."""
     columns = min(COLUMNS, len(cells))
     for start in range(0, len(cells), columns):
         row = slice(start, start + columns)
-        yield _row([f"**{index}**" for index in indexes[row]], columns)
+        yield _make_row([f"**{index}**" for index in indexes[row]], columns)
         if start == 0:
-            yield _row([":---:"] * columns, columns)
-        yield _row(cells[row], columns)
+            yield _make_row([":---:"] * columns, columns)
+        yield _make_row(cells[row], columns)
 
 
-def _row(cells: Sequence[str], columns: int) -> str:
+def _make_row(cells: Sequence[str], columns: int) -> str:
     return f"| {' | '.join([*cells, *[''] * (columns - len(cells))])} |"

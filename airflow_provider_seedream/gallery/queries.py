@@ -1,4 +1,4 @@
-"""What tasks have bought and saved, as Airflow's metadata database tells; the storage is not asked."""
+"""Finds what tasks have bought and saved in Airflow's metadata database; the storage is not asked."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
+import pendulum
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
 from airflow.models.xcom import XComModel
 from airflow.utils.state import TaskInstanceState
-from sqlalchemy import ColumnElement, Select, Subquery, and_, case, exists, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, Subquery, and_, case, exists, func, literal, or_, select, tuple_
 from sqlalchemy.orm import Session, aliased
 
 from airflow_provider_seedream.apixo.records import SUBMISSION_KEY
@@ -22,10 +23,10 @@ from airflow_provider_seedream.gallery.tiles import (
     GENERATE,
     STARTED,
     HandedOn,
-    Result,
+    TileRow,
     has_words,
-    nothing_bought,
-    tiles_of,
+    make_placeholder,
+    make_tiles,
 )
 from airflow_provider_seedream.gallery.view_models import Filters, Placeholder, Tile
 from airflow_provider_seedream.storage.index import SAVED_KEY, IndexEntry
@@ -35,20 +36,30 @@ TILES = 48
 """A page ends with the task that fills it."""
 
 CHUNK = 200
-"""Results that are read from the database at first, which fill most pages."""
+"""Rows that are read from the database at first, which fill most pages."""
 
 SEARCH_CHUNK = 2_000
-"""Results that are read at once after that: each time, all keys are sorted; these values are in memory."""
+"""Rows that are read at once after that: each time, all keys are sorted; these values are in memory."""
 
 SEARCH_SECONDS = 2.0
 """A search for words in prompts ends a page after so long, and goes on with the next page."""
 
-_MOST_INTEGER = 2**31 - 1  # Of the columns that hold a map index and the number of a DAG run.
+MAX_INTEGER = 2**31 - 1
+"""Highest value of the columns that hold a map index and the number of a DAG run."""
+
+_TASK = ("dag_id", "run_id", "task_id", "map_index")
+_POSITION: tuple[Any, ...] = (
+    XComModel.timestamp,
+    XComModel.dag_run_id,
+    XComModel.task_id,
+    XComModel.map_index,
+)
+"""Order of rows; no two have the same position."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """Whose images are looked for.
+    """The tasks whose images are wanted.
 
     :param dag_ids: DAGs that the reader may read; never empty by mistake: none means no images.
     :param map_index: of ``task_id``; ``None`` stands for all.
@@ -63,7 +74,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The last result that a page has shown; the next page begins after it."""
+    """The last row that a page has shown; the next page begins after it."""
 
     at: datetime
     dag_run_id: int
@@ -71,19 +82,21 @@ class Cursor:
     map_index: int
 
     def to_text(self) -> str:
-        """For an address."""
+        """Write it for an address."""
         fields = [self.at.isoformat(), self.dag_run_id, self.task_id, self.map_index]
         return base64.urlsafe_b64encode(json.dumps(fields).encode()).decode()
 
     @classmethod
     def from_text(cls, text: str) -> Cursor:
-        """The reverse.
+        """Reverse :meth:`to_text`.
 
         :raises ValueError: it is no cursor.
         """
         try:
             at, dag_run_id, task_id, map_index = json.loads(base64.urlsafe_b64decode(text.encode()))
-            cursor = cls(datetime.fromisoformat(at).astimezone(UTC), dag_run_id, task_id, map_index)
+            cursor = cls(
+                pendulum.DateTime.fromisoformat(at).astimezone(pendulum.UTC), dag_run_id, task_id, map_index
+            )
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a page's address: {error}") from None
         if not (is_id(task_id) and _is_number(dag_run_id) and _is_number(map_index)):
@@ -96,7 +109,7 @@ class Page:
     """Tiles, the latest first.
 
     :param older: where the next page begins; ``None`` on the last.
-    :param cut_short: whether the search ended because it took too long.
+    :param cut_short: the search ended because it took too long.
     """
 
     tiles: Sequence[Tile]
@@ -104,38 +117,32 @@ class Page:
     cut_short: bool = False
 
 
-def dag_ids(session: Session) -> list[str]:
-    """All DAGs with something to show, whoever may read them, in alphabetical order."""
+def list_dag_ids(session: Session) -> list[str]:
+    """List all DAGs with something to show, whoever may read them, in alphabetical order."""
     query = select(XComModel.dag_id).where(XComModel.key.in_((SAVED_KEY, SUBMISSION_KEY))).distinct()
     return sorted(session.scalars(query))
 
 
-def saved_by(session: Session, task: TaskAddress) -> IndexEntry | None:
-    """What one task instance has saved."""
+def find_saved(session: Session, task: TaskAddress) -> IndexEntry | None:
+    """Find what one task instance has saved."""
     if not (all(map(is_id, (task.dag_id, task.run_id, task.task_id))) and _is_number(task.map_index)):
         return None
-    query = select(XComModel.value).where(
-        XComModel.dag_id == task.dag_id,
-        XComModel.run_id == task.run_id,
-        XComModel.task_id == task.task_id,
-        XComModel.map_index == task.map_index,
-        XComModel.key == SAVED_KEY,
-    )
+    query = select(XComModel.value).where(_belongs_to(task), XComModel.key == SAVED_KEY)
     return IndexEntry.from_json(session.scalar(query))
 
 
 def read_page(session: Session, scope: Scope, after: Cursor | None = None) -> Page:
-    """One page of what is in scope."""
+    """Read one page of what is in scope."""
     if not _may_find(scope):
         return Page([])
-    tiles: list[Tile] = [] if after else list(_without_record(session, scope))
+    tiles: list[Tile] = [] if after else list(_list_unbought(session, scope))
     cursor, size, until = after, CHUNK, time.monotonic() + SEARCH_SECONDS
     while True:
-        rows = _results(session, scope, cursor, size + 1)
-        handed_on = _handed_on(session, rows)
+        rows = _read_rows(session, scope, cursor, size + 1)
+        handed_on = _find_handed_on(session, rows)
         for place, row in enumerate(rows[:size], 1):
-            cursor = _cursor(row)
-            found = tiles_of(row, handed_on, of_one_task=scope.task_id is not None)
+            cursor = _make_cursor(row)
+            found = make_tiles(row, handed_on, of_one_task=scope.task_id is not None)
             tiles += [tile for tile in found if has_words(tile, scope.filters.text)]
             if len(tiles) >= TILES:
                 return Page(tiles, cursor if place < len(rows) else None)
@@ -147,49 +154,45 @@ def read_page(session: Session, scope: Scope, after: Cursor | None = None) -> Pa
 
 
 def _may_find(scope: Scope) -> bool:
-    """Whether a database can be asked for it."""
+    """True if a database can be asked for it."""
     ids = [one for one in (scope.run_id, scope.task_id, scope.filters.dag_id) if one is not None]
     texts = [*scope.dag_ids, *ids, scope.filters.text]
     return bool(scope.dag_ids) and all(map(is_id, texts)) and _is_number(scope.map_index or 0)
 
 
 def _is_number(number: Any) -> bool:
-    return type(number) is int and -_MOST_INTEGER <= number <= _MOST_INTEGER
+    return type(number) is int and -MAX_INTEGER <= number <= MAX_INTEGER
 
 
-def _cursor(row: Result) -> Cursor:
+def _make_cursor(row: TileRow) -> Cursor:
     return Cursor(row.at, row.dag_run_id, row.task.task_id, row.task.map_index)
 
 
 # --- queries -----------------------------------------------------------------------------------------
 
 
-def _results(session: Session, scope: Scope, after: Cursor | None, limit: int) -> list[Result]:
-    """Results in scope, the latest first."""
-    keys = _keys(scope, after, limit)
+def _read_rows(session: Session, scope: Scope, after: Cursor | None, limit: int) -> list[TileRow]:
+    """Read the rows in scope, the latest first."""
+    keys = _select_keys(scope, after, limit)
     of_row = and_(*(column == getattr(XComModel, column.name) for column in keys.c))
-    latest_first = (keys.c[column.name].desc() for column in _position())
-    query = _query().join(keys, of_row).order_by(*latest_first)
-    return [_result(row) for row in session.execute(query)]
+    latest_first = (keys.c[column.name].desc() for column in _POSITION)
+    query = _select_rows().join(keys, of_row).order_by(*latest_first)
+    return [_make_row(row) for row in session.execute(query)]
 
 
-def _keys(scope: Scope, after: Cursor | None, limit: int) -> Subquery:
-    """Primary keys and times of results: with all values, sorting a long history would be slow."""
-    position = _position()
-    query = _in_scope(select(*position, XComModel.key).where(_is_result()), scope)
+def _select_keys(scope: Scope, after: Cursor | None, limit: int) -> Subquery:
+    """Select keys and times only: with all values, sorting a long history would be slow."""
+    query = _restrict_to_scope(select(*_POSITION, XComModel.key).where(_is_shown()), scope)
     if after:
-        last = (after.at, after.dag_run_id, after.task_id, after.map_index)
-        query = query.where(tuple_(*position) < tuple_(*last))
-    return query.order_by(*(column.desc() for column in position)).limit(limit).subquery("latest")
+        # With its type, since SQLAlchemy derives none from a pendulum time.
+        at = literal(after.at, XComModel.timestamp.type)
+        last = (at, after.dag_run_id, after.task_id, after.map_index)
+        query = query.where(tuple_(*_POSITION) < tuple_(*last))
+    return query.order_by(*(column.desc() for column in _POSITION)).limit(limit).subquery("latest")
 
 
-def _position() -> tuple[Any, ...]:
-    """What results are ordered by; no two have the same."""
-    return XComModel.timestamp, XComModel.dag_run_id, XComModel.task_id, XComModel.map_index
-
-
-def _is_result() -> ColumnElement[bool]:
-    """Of each task, what it has saved, or what it has bought if nothing is saved."""
+def _is_shown() -> ColumnElement[bool]:
+    """Return the condition for a row: of each task, what it has saved, or has bought if nothing is saved."""
     saved = aliased(XComModel)
     has_saved = exists().where(
         saved.dag_run_id == XComModel.dag_run_id,
@@ -200,13 +203,7 @@ def _is_result() -> ColumnElement[bool]:
     return or_(XComModel.key == SAVED_KEY, and_(XComModel.key == SUBMISSION_KEY, ~has_saved))
 
 
-def _query() -> Select[Any]:
-    of_task = and_(
-        TaskInstance.dag_id == XComModel.dag_id,
-        TaskInstance.run_id == XComModel.run_id,
-        TaskInstance.task_id == XComModel.task_id,
-        TaskInstance.map_index == XComModel.map_index,
-    )
+def _select_rows() -> Select[Any]:
     columns = (
         XComModel.key, XComModel.value, XComModel.timestamp, XComModel.dag_run_id, XComModel.dag_id,
         XComModel.run_id, XComModel.task_id, XComModel.map_index,
@@ -215,31 +212,44 @@ def _query() -> Select[Any]:
     return (
         select(*columns)
         .select_from(XComModel)
-        .join(TaskInstance, of_task)
+        .join(TaskInstance, _belongs_to(TaskInstance))
         .join(DagRun, DagRun.id == XComModel.dag_run_id)
     )
 
 
-def _in_scope(query: Select[Any], scope: Scope) -> Select[Any]:
-    wanted = {"run_id": scope.run_id, "task_id": scope.task_id, "map_index": scope.map_index}
-    for name, value in wanted.items():
-        if value is not None:
-            query = query.where(getattr(XComModel, name) == value)
+def _restrict_to_scope(query: Select[Any], scope: Scope) -> Select[Any]:
+    query = _restrict_tasks(query, scope, XComModel)
     chosen, since, until = scope.filters.dag_id, scope.filters.since, scope.filters.until
     query = query.where(XComModel.dag_id.in_(scope.dag_ids & {chosen} if chosen else scope.dag_ids))
     if since:
-        query = query.where(XComModel.timestamp >= _midnight(since))
-    if until and until < date.max:
-        query = query.where(XComModel.timestamp < _midnight(until + timedelta(days=1)))
+        query = query.where(XComModel.timestamp >= _to_midnight(since))
+    if until and until < pendulum.Date.max:
+        query = query.where(XComModel.timestamp < _to_midnight(until.add(days=1)))
     return query
 
 
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+def _restrict_tasks(query: Any, scope: Scope, model: Any) -> Any:
+    wanted = {"run_id": scope.run_id, "task_id": scope.task_id, "map_index": scope.map_index}
+    for name, value in wanted.items():
+        if value is not None:
+            query = query.where(getattr(model, name) == value)
+    return query
 
 
-def _result(row: Any) -> Result:
-    return Result(
+def _belongs_to(task: Any) -> ColumnElement[bool]:
+    """Return the condition for an XCom of a task.
+
+    :param task: an address, or ``TaskInstance`` for that of the same query.
+    """
+    return and_(*(getattr(XComModel, name) == getattr(task, name) for name in _TASK))
+
+
+def _to_midnight(day: pendulum.Date) -> pendulum.DateTime:
+    return pendulum.datetime(day.year, day.month, day.day)
+
+
+def _make_row(row: Any) -> TileRow:
+    return TileRow(
         key=row.key,
         value=row.value,
         at=row.timestamp,
@@ -251,23 +261,27 @@ def _result(row: Any) -> Result:
     )
 
 
-def _handed_on(session: Session, rows: Sequence[Result]) -> HandedOn:
-    """Where the purchases among the rows are saved, as far as they are."""
-    bought = [(row.dag_run_id, row.bought) for row in rows if row.bought and is_id(row.bought)]
+def _find_handed_on(session: Session, rows: Sequence[TileRow]) -> HandedOn:
+    """Find where the purchases among the rows are saved, as far as they are."""
+    bought = [
+        (row.dag_run_id, row.bought_task_id)
+        for row in rows
+        if row.bought_task_id and is_id(row.bought_task_id)
+    ]
     if not bought:
         return {}
     runs, task_ids = map(set, zip(*bought, strict=True))
-    query = _query().where(
+    query = _select_rows().where(
         XComModel.dag_run_id.in_(runs),
         XComModel.key == SAVED_KEY,
-        _saved_task_id(session.get_bind().dialect.name).in_(task_ids),
+        _extract_task_id(session.get_bind().dialect.name).in_(task_ids),
     )
-    results = map(_result, session.execute(query))
-    return {(row.dag_run_id, row.saved.seedream_task_id): row for row in results if row.saved}
+    found = map(_make_row, session.execute(query))
+    return {(row.dag_run_id, row.entry.seedream_task_id): row for row in found if row.entry}
 
 
-def _saved_task_id(dialect: str) -> ColumnElement[str]:
-    """The API's taskId within an entry; NULL in anything else."""
+def _extract_task_id(dialect: str) -> ColumnElement[str]:
+    """Extract the API's taskId from an entry; NULL from anything else."""
     task_id: ColumnElement[str] = XComModel.value["seedream_task_id"].as_string()
     if dialect != "sqlite":
         return task_id
@@ -275,31 +289,22 @@ def _saved_task_id(dialect: str) -> ColumnElement[str]:
     return case((func.json_valid(XComModel.value) == 1, task_id))
 
 
-def _without_record(session: Session, scope: Scope) -> Iterator[Placeholder]:
-    """Generate tasks of one run that have bought nothing yet, or failed before they could."""
+def _list_unbought(session: Session, scope: Scope) -> Iterator[Placeholder]:
+    """List Generate tasks of one run that have bought nothing yet, or failed before they could."""
     if scope.run_id is None:
         return
-    ours = exists().where(
-        XComModel.dag_id == TaskInstance.dag_id,
-        XComModel.run_id == TaskInstance.run_id,
-        XComModel.task_id == TaskInstance.task_id,
-        XComModel.map_index == TaskInstance.map_index,
-        XComModel.key.in_((SAVED_KEY, SUBMISSION_KEY)),
-    )
+    has_record = exists().where(_belongs_to(TaskInstance), XComModel.key.in_((SAVED_KEY, SUBMISSION_KEY)))
     query = select(
         TaskInstance.dag_id, TaskInstance.run_id, TaskInstance.task_id, TaskInstance.map_index,
         TaskInstance.state, TaskInstance.start_date, TaskInstance.queued_dttm,
     ).where(
         TaskInstance.dag_id.in_(scope.dag_ids),
-        TaskInstance.run_id == scope.run_id,
         TaskInstance.operator == GENERATE,
         TaskInstance.state.in_((*STARTED, TaskInstanceState.FAILED)),
-        ~ours,
+        ~has_record,
     )  # fmt: skip
-    if scope.task_id is not None:
-        query = query.where(TaskInstance.task_id == scope.task_id)
-    if scope.map_index is not None:
-        query = query.where(TaskInstance.map_index == scope.map_index)
+    query = _restrict_tasks(query, scope, TaskInstance)
     for row in session.execute(query.order_by(TaskInstance.task_id, TaskInstance.map_index).limit(TILES)):
         task = TaskAddress(row.dag_id, row.run_id, row.task_id, row.map_index)
-        yield nothing_bought(task, row.state, row.start_date or row.queued_dttm or datetime.now(tz=UTC))
+        at = row.start_date or row.queued_dttm or pendulum.now("UTC")
+        yield make_placeholder(task, row.state, at)

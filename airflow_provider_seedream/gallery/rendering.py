@@ -1,14 +1,15 @@
-"""The gallery's pages as HTML: every value is text, whatever is written in it."""
+"""Renders the gallery's pages as HTML: every value is text, whatever is written in it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pendulum
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from jinja2.filters import do_filesizeformat
 
@@ -18,10 +19,10 @@ from airflow_provider_seedream.gallery.view_models import (
     GalleryView,
     ImageView,
     MessageView,
-    Picture,
     Placeholder,
     Progress,
     Tile,
+    TileImage,
 )
 from airflow_provider_seedream.storage.manifest import Manifest, SavedImage
 from airflow_provider_seedream.urls import TaskAddress, make_run_path
@@ -35,20 +36,20 @@ _TILE_CHARACTERS = 300  # More than fits into the two lines of a tile.
 _SHOWN_ELSEWHERE = frozenset({"prompt", "image_urls"})
 
 
-def gallery(view: GalleryView) -> str:
-    """A page of tiles, as a whole HTML document."""
-    return _render("gallery.html", view, empty=_emptiness(view), summary=_summary(view))
+def render_gallery(view: GalleryView) -> str:
+    """Render a page of tiles, as a whole HTML document."""
+    return _render("gallery.html", view, empty=_explain_emptiness(view), summary=_summarize(view))
 
 
-def image(view: ImageView) -> str:
-    """The page of one image, as a whole HTML document."""
+def render_image(view: ImageView) -> str:
+    """Render the page of one image, as a whole HTML document."""
     request = (view.manifest and view.manifest.request) or {}
-    values = {"prompt": str(request.get("prompt") or ""), "references": _references(request)}
-    return _render("image.html", view, facts=list(_facts(view)), **values)
+    values = {"prompt": str(request.get("prompt") or ""), "references": _list_references(request)}
+    return _render("image.html", view, facts=list(_list_facts(view)), **values)
 
 
-def message(view: MessageView) -> str:
-    """A page that only says something, as a whole HTML document."""
+def render_message(view: MessageView) -> str:
+    """Render a page that only says something, as a whole HTML document."""
     return _render("message.html", view)
 
 
@@ -57,10 +58,10 @@ def message(view: MessageView) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Emptiness:
-    """Why a page has no tiles, and what to do about it.
+    """The words of a page that has no tiles: why, and what to do about it.
 
-    :param filtered: whether clearing the filters may help.
-    :param new: whether the reader may not know yet how images come here.
+    :param filtered: clearing the filters may help.
+    :param new: the reader may not know yet how images come here.
     """
 
     title: str
@@ -69,8 +70,8 @@ class _Emptiness:
     new: bool = False
 
 
-def _emptiness(view: GalleryView) -> _Emptiness | None:
-    """What a page says in place of tiles; ``None`` where it has some."""
+def _explain_emptiness(view: GalleryView) -> _Emptiness | None:
+    """Explain why a page has no tiles; ``None`` where it has some."""
     if view.tiles:
         return None
     if view.newest:
@@ -87,32 +88,32 @@ def _emptiness(view: GalleryView) -> _Emptiness | None:
     return _Emptiness("No images in this run", text)
 
 
-def _summary(view: GalleryView) -> str | None:
-    """What a DAG run or task has saved in total, where the page shows all of it."""
-    pictures = [tile for tile in view.tiles if isinstance(tile, Picture)]
-    if view.scope is None or view.older or view.newest or not pictures:
+def _summarize(view: GalleryView) -> str | None:
+    """Add up what a DAG run or task has saved, where the page shows all of it."""
+    images = [tile for tile in view.tiles if isinstance(tile, TileImage)]
+    if view.scope is None or view.older or view.newest or not images:
         return None
-    costs = [picture.cost_usd for picture in pictures]
+    costs = [image.cost_usd for image in images]
     known = [cost for cost in costs if cost is not None]
-    total = [f"{_usd(sum(known))} USD"] if len(known) == len(costs) else []
-    return " · ".join([_images(len(pictures)), *total])
+    total = [f"{_format_usd(sum(known))} USD"] if len(known) == len(costs) else []
+    return " · ".join([_count_images(len(images)), *total])
 
 
-def _key(tile: Tile) -> str:
-    """Names a tile and its content: two drawings with the same key look the same."""
-    if isinstance(tile, Picture):
+def _make_key(tile: Tile) -> str:
+    """Name a tile and its content: two drawings with the same key are the same."""
+    if isinstance(tile, TileImage):
         return f"{tile.task.make_image_path(tile.index)} {tile.at.isoformat()}"
     # Not the time, which for a task that has not started is the time of the drawing.
     return f"{tile.task.path} {tile.progress.name} {tile.images} {tile.charged_usd}"
 
 
-def _alt(picture: Picture) -> str:
-    text = _brief(picture.prompt or picture.name)
-    return f"{text}, image {picture.index} of {picture.of}" if picture.of > 1 else text
+def _describe_image(image: TileImage) -> str:
+    text = _shorten_for_alt(image.prompt or image.name)
+    return f"{text}, image {image.index} of {image.of}" if image.of > 1 else text
 
 
-def _origin(tile: Tile, scope: TaskAddress | None) -> list[str]:
-    """Where a tile comes from, as far as the page does not say it already."""
+def _list_origin(tile: Tile, scope: TaskAddress | None) -> list[str]:
+    """Name where a tile comes from, as far as the page does not say it already."""
     task = tile.task
     mapped = f"[{task.map_index}]" if task.map_index >= 0 else ""
     if scope is None:
@@ -122,14 +123,14 @@ def _origin(tile: Tile, scope: TaskAddress | None) -> list[str]:
     return [task.task_id + mapped] if mapped and scope.map_index < 0 else []
 
 
-def _cost(picture: Picture) -> str | None:
-    if picture.reused:
+def _format_cost(image: TileImage) -> str | None:
+    if image.reused:
         return "reused, 0 USD"
-    return None if picture.cost_usd is None else f"{_usd(picture.cost_usd)} USD"
+    return None if image.cost_usd is None else f"{_format_usd(image.cost_usd)} USD"
 
 
 def _is_live(view: GalleryView) -> bool:
-    """Whether images will come without anybody doing anything."""
+    """True if images will come without anybody doing anything."""
     return any(isinstance(tile, Placeholder) and tile.progress is Progress.GENERATING for tile in view.tiles)
 
 
@@ -138,49 +139,52 @@ def _is_live(view: GalleryView) -> bool:
 Facts = Iterator[tuple[str, str]]
 
 
-def _facts(view: ImageView) -> Facts:
-    """Names and values, the most asked for first; what is not known is left out."""
+def _list_facts(view: ImageView) -> Facts:
+    """List names and values, the most asked for first; what is not known is left out."""
     if view.image:
-        yield from _picture_facts(view.image)
+        yield from _list_image_facts(view.image)
     if view.manifest:
-        yield from _known(_task_facts(view.manifest))
-        yield from _request_facts(view.manifest.request or {})
-    if source := _source(view):
+        yield from _keep_known(_list_task_facts(view.manifest))
+        yield from _list_request_facts(view.manifest.request or {})
+    if source := _describe_source(view):
         yield "Comes from", source
     if view.image:
         yield from [("File", view.image.path), ("SHA-256", view.image.sha256)]
 
 
-def _picture_facts(image: SavedImage) -> Facts:
+def _list_image_facts(image: SavedImage) -> Facts:
     yield "Pixels", f"{image.width} × {image.height}"  # noqa: RUF001
     yield "Size", f"{do_filesizeformat(image.bytes)} ({image.bytes:,} bytes)"
     yield "Format", image.format.upper()
 
 
-def _task_facts(manifest: Manifest) -> Iterator[tuple[str, str | None]]:
+def _list_task_facts(manifest: Manifest) -> Iterator[tuple[str, str | None]]:
     cost = manifest.cost_usd
-    yield "Cost", None if cost is None else f"{_usd(cost)} USD for {_images(len(manifest.images))}"
+    yield (
+        "Cost",
+        None if cost is None else f"{_format_usd(cost)} USD for {_count_images(len(manifest.images))}",
+    )
     yield "Model", manifest.model
-    yield "Created", _moment(manifest.created_at)
-    yield "Completed", _moment(manifest.completed_at)
-    yield "Saved", _moment(manifest.saved_at)
+    yield "Created", _format_moment(manifest.created_at)
+    yield "Completed", _format_moment(manifest.completed_at)
+    yield "Saved", _format_moment(manifest.saved_at)
     yield "taskId", manifest.seedream_task_id
     yield "Top-ups", ", ".join(manifest.top_up_task_ids or ())
 
 
-def _request_facts(request: Mapping[str, Any]) -> Facts:
-    """The API's own names, which are the operators' too."""
+def _list_request_facts(request: Mapping[str, Any]) -> Facts:
+    """List what was asked for, under the API's own names, which are the operators' too."""
     for name, value in request.items():
         if name not in _SHOWN_ELSEWHERE and value is not None:
             yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _known(facts: Iterator[tuple[str, str | None]]) -> Facts:
+def _keep_known(facts: Iterator[tuple[str, str | None]]) -> Facts:
     return ((name, value) for name, value in facts if value)
 
 
-def _source(view: ImageView) -> str | None:
-    """The task that saved the images first, where it is another than the one that shows them."""
+def _describe_source(view: ImageView) -> str | None:
+    """Name the task that saved the images first, where it is another than the one that shows them."""
     manifest, task = view.manifest, view.task
     if manifest is None or manifest.dag_id is None:
         return None
@@ -189,8 +193,8 @@ def _source(view: ImageView) -> str | None:
     return f"DAG {manifest.dag_id}, run {manifest.run_id}, task {manifest.task_id}"
 
 
-def _references(request: Mapping[str, Any]) -> list[str]:
-    """URLs of reference images, as they were sent."""
+def _list_references(request: Mapping[str, Any]) -> list[str]:
+    """List the URLs of reference images, as they were sent."""
     urls = request.get("image_urls")
     return [str(url) for url in urls] if isinstance(urls, list) else []
 
@@ -198,41 +202,41 @@ def _references(request: Mapping[str, Any]) -> list[str]:
 # --- text --------------------------------------------------------------------------------------------
 
 
-def _excerpt(text: str, limit: int = _TILE_CHARACTERS) -> str:
-    """The beginning of a text, on one line."""
+def _shorten(text: str, limit: int = _TILE_CHARACTERS) -> str:
+    """Return the beginning of a text, on one line."""
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"
 
 
-def _brief(text: str) -> str:
-    """As much of a text as is read aloud for an image."""
-    return _excerpt(text, _ALT_CHARACTERS)
+def _shorten_for_alt(text: str) -> str:
+    """Return as much of a text as is read aloud for an image."""
+    return _shorten(text, _ALT_CHARACTERS)
 
 
-def _images(count: int) -> str:
+def _count_images(count: int) -> str:
     return "1 image" if count == 1 else f"{count} images"
 
 
-def _usd(amount: float) -> str:
-    """An amount without noise from adding floats, and without trailing zeros."""
+def _format_usd(amount: float) -> str:
+    """Write an amount without noise from adding floats, and without trailing zeros."""
     return f"{amount:.4f}".rstrip("0").rstrip(".")
 
 
-def _moment(at: datetime | str | None) -> str | None:
-    """A time as Airflow writes it; what is no time stays as it is."""
+def _format_moment(at: datetime | str | None) -> str | None:
+    """Write a time as Airflow does; what is no time stays as it is."""
     try:
-        moment = datetime.fromisoformat(at) if isinstance(at, str) else at
-        return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if moment else None
+        moment = pendulum.DateTime.fromisoformat(at) if isinstance(at, str) else at
+        return f"{moment.astimezone(pendulum.UTC):%Y-%m-%d %H:%M:%S} UTC" if moment else None
     except (ValueError, OverflowError):
         return str(at)
 
 
-def _clock(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%H:%M:%S} UTC"
+def _format_clock(at: datetime) -> str:
+    return f"{at.astimezone(pendulum.UTC):%H:%M:%S} UTC"
 
 
-def _fit(value: Any) -> Any:
-    """What a template is about to write, without what no HTML document may hold."""
+def _make_printable(value: Any) -> Any:
+    """Replace, in what a template is about to write, what no HTML document may hold."""
     is_text = isinstance(value, str) and not hasattr(value, "__html__")
     return make_printable(value.replace("\r\n", "\n")) if is_text else value
 
@@ -243,23 +247,23 @@ _TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
     undefined=StrictUndefined,
-    finalize=_fit,
+    finalize=_make_printable,
     trim_blocks=True,
     lstrip_blocks=True,
 )
 _TEMPLATES.globals.update(URL_DAYS=URL_DAYS, make_run_path=make_run_path)
-_TEMPLATES.tests.update(picture=lambda tile: isinstance(tile, Picture), live=_is_live)
+_TEMPLATES.tests.update(image=lambda tile: isinstance(tile, TileImage), live=_is_live)
 _TEMPLATES.filters.update(
-    alt=_alt,
-    brief=_brief,
-    clock=_clock,
-    cost=_cost,
-    excerpt=_excerpt,
-    images=_images,
-    key=_key,
-    moment=_moment,
-    origin=_origin,
-    usd=_usd,
+    alt=_describe_image,
+    brief=_shorten_for_alt,
+    clock=_format_clock,
+    cost=_format_cost,
+    excerpt=_shorten,
+    images=_count_images,
+    key=_make_key,
+    moment=_format_moment,
+    origin=_list_origin,
+    usd=_format_usd,
 )
 
 

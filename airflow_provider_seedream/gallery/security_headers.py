@@ -1,4 +1,4 @@
-"""What a browser is allowed to do with the gallery's answers."""
+"""Adds the headers that say what a browser may do with the gallery's answers."""
 
 from __future__ import annotations
 

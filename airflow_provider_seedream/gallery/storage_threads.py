@@ -1,4 +1,4 @@
-"""Blocking reads for async routes: on threads of their own, few for each store, within a time limit."""
+"""Runs blocking reads for async routes: on threads of their own, few for each store, within a time limit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from airflow_provider_seedream.daemon_threads import fulfil, start_daemon
-from airflow_provider_seedream.gallery.verified_images import PictureError, store_of
+from airflow_provider_seedream.gallery.verified_images import ImageError, name_store
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ class _Lane:
         return all(job.is_stuck for job in self.running)
 
 
-class StorageReaders:
+class StorageThreads:
     """Runs blocking work so that a store that hangs stalls neither the event loop nor other stores.
 
     May be used from several threads and event loops. A thread that hangs keeps no process from exiting.
@@ -78,92 +78,92 @@ class StorageReaders:
         self._lock = threading.Lock()
 
     async def run(self, path: str, work: Callable[[], T], seconds: float | None = None) -> T:
-        """Have work done by a thread, and wait for it.
+        """Run work on a thread, and wait for it.
 
         :param path: where the work reads; decides which store's threads do it.
         :param seconds: time limit, the wait for a thread included; by default that of the constructor. Work
             that has begun is not interrupted: it goes on as a stuck job, and its result is lost.
-        :raises PictureError: 503 at once if the store is stuck or too much waits for it, 504 when time is up.
+        :raises ImageError: 503 at once if the store is stuck or too much waits for it, 504 when time is up.
         """
         return await self.wait(self.submit(path, work, seconds), seconds)
 
     async def wait(self, future: Future[T], seconds: float | None = None) -> T:
-        """The result of a future; a future that has not begun is cancelled if its waiter goes away.
+        """Wait for the result of a future, which is cancelled if its waiter goes away before it has begun.
 
-        :raises PictureError: 504 when time is up.
+        :raises ImageError: 504 when time is up.
         """
-        limit = self._limit(seconds)
+        limit = self._choose_limit(seconds)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(future), limit)
         except TimeoutError:
             text = f"The storage did not answer within {limit:g} s. Try again in a while."
-            raise PictureError(504, text) from None
+            raise ImageError(504, text) from None
 
     def submit(self, path: str, work: Callable[[], T], seconds: float | None = None) -> Future[T]:
-        """Have work done by a thread, without waiting.
+        """Run work on a thread, without waiting.
 
         :param seconds: after which the work counts as stuck, from when it begins.
-        :raises PictureError: 503, see :meth:`run`.
+        :raises ImageError: 503, see :meth:`run`.
         """
-        store, job = store_of(path), _Job(work, self._limit(seconds))
+        store, job = name_store(path), _Job(work, self._choose_limit(seconds))
         with self._lock:
-            lane = self._lane(store)
+            lane = self._find_lane(store)
             if len(lane.running) < self._threads:
                 self._start(store, lane, job)
             elif len(lane.waiting) < self._waiting:
                 lane.waiting.append(job)
             else:
-                raise PictureError(503, f"Too many requests wait for {store}. Try again in a while.")
+                raise ImageError(503, f"Too many requests wait for {store}. Try again in a while.")
         return job.future
 
     def check(self, path: str) -> None:
         """Refuse to wait for a store whose threads are all stuck.
 
-        :raises PictureError: 503.
+        :raises ImageError: 503.
         """
         with self._lock:
-            self._lane(store_of(path))
+            self._find_lane(name_store(path))
 
-    def _limit(self, seconds: float | None) -> float:
+    def _choose_limit(self, seconds: float | None) -> float:
         return self._seconds if seconds is None else seconds
 
-    def _lane(self, store: str) -> _Lane:
+    def _find_lane(self, store: str) -> _Lane:
         lane = self._lanes.get(store)
         if lane is None:
             self._check_room()
             return _Lane()
         if len(lane.running) == self._threads and lane.is_stuck:
-            raise PictureError(503, f"The storage {store} does not answer. Try again in a while.")
+            raise ImageError(503, f"The storage {store} does not answer. Try again in a while.")
         return lane
 
     def _check_room(self) -> None:
-        """Stores that hang must not refuse those that work, as long as their threads can be afforded."""
+        """Refuse one store more where there are too many; those that hang have a number of their own."""
         stuck = sum(lane.is_stuck for lane in self._lanes.values())
         if stuck >= self._stuck:
-            raise PictureError(503, "Too many storages do not answer. Try again in a while.")
+            raise ImageError(503, "Too many storages do not answer. Try again in a while.")
         if len(self._lanes) - stuck >= self._stores:
-            raise PictureError(503, "Too many storages are read at the same time. Try again in a while.")
+            raise ImageError(503, "Too many storages are read at the same time. Try again in a while.")
 
     def _start(self, store: str, lane: _Lane, job: _Job[Any]) -> None:
-        start_daemon(f"seedream-reader-{store}", partial(self._work, store, lane, job))
-        self._note(lane, job)
+        start_daemon(f"seedream-storage-{store}", partial(self._work, store, lane, job))
+        self._mark_running(lane, job)
         self._lanes[store] = lane
 
-    def _note(self, lane: _Lane, job: _Job[Any]) -> None:
+    def _mark_running(self, lane: _Lane, job: _Job[Any]) -> None:
         job.started = time.monotonic()
         lane.running.add(job)
 
     def _work(self, store: str, lane: _Lane, job: _Job[Any] | None) -> None:
         while job:
             job.run()
-            job = self._next(store, lane, job)
+            job = self._take_next(store, lane, job)
 
-    def _next(self, store: str, lane: _Lane, done: _Job[Any]) -> _Job[Any] | None:
+    def _take_next(self, store: str, lane: _Lane, done: _Job[Any]) -> _Job[Any] | None:
         with self._lock:
             lane.running.remove(done)
             if lane.waiting:
                 job = lane.waiting.popleft()
-                self._note(lane, job)
+                self._mark_running(lane, job)
                 return job
             if not lane.running:
                 del self._lanes[store]

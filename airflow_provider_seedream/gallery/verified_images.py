@@ -1,4 +1,4 @@
-"""From a task's result to the verified bytes of an image that it saved.
+"""Reads, by a task's result, the verified bytes of an image that it saved.
 
 A result is what anybody who writes a DAG can forge, and the api-server may hold files that such a person must
 not see. So a file is handed out only if its name stays inside the destination, its manifest there belongs to
@@ -44,8 +44,8 @@ _MESSAGE_CHARACTERS = 600
 _LARGEST = 2**40
 
 
-class PictureError(Exception):
-    """An image, or its manifest, cannot be show_value; the text tells a person why, and what to do.
+class ImageError(Exception):
+    """An image, or its manifest, cannot be shown; the text tells a person why, and what to do.
 
     :param status: HTTP: 404 gone, 409 changed or replaced since it was saved, 413 too large, 422 hostile,
         broken or no image, 502 the storage fails, 503 too busy, 504 too slow.
@@ -57,76 +57,69 @@ class PictureError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Original:
+class VerifiedImage:
     """An image as it was saved, verified.
 
     :param file: the whole of it in an unnamed temporary file, at its start; to be closed by its user.
-    :param format: ``png``, ``jpeg`` or ``webp``, as the bytes say.
+    :param media_type: ``image/png``, ``image/jpeg`` or ``image/webp``, as the bytes say.
     :param bytes: length of the file.
     """
 
     file: IO[bytes]
-    format: str
+    media_type: str
     bytes: int
-
-    @property
-    def media_type(self) -> str:
-        """The MIME type, which Pillow knows since it has read the format."""
-        from PIL import Image
-
-        return Image.MIME[self.format.upper()]
 
 
 # --- the manifest ------------------------------------------------------------------------------------
 
 
 def read_saved(entry: IndexEntry) -> Manifest:
-    """The manifest of what a task has saved. Blocks while the storage answers.
+    """Read the manifest of what a task has saved. Blocks while the storage answers.
 
-    :raises PictureError: it is not there, cannot be read, or is another task's.
+    :raises ImageError: it is not there, cannot be read, or is another task's.
     """
-    with _storage_faults():
-        text = read(_manifest_path(entry), MAX_MANIFEST_BYTES + 1)
+    with _explain_storage_faults():
+        text = read(_find_manifest(entry), MAX_MANIFEST_BYTES + 1)
     if text is None:
-        raise PictureError(404, f"There is no manifest at {entry.manifest}. {_gone(entry)}")
+        raise ImageError(404, f"There is no manifest at {entry.manifest}. {_describe_missing(entry)}")
     if len(text) > MAX_MANIFEST_BYTES:
-        raise PictureError(413, f"The manifest {entry.manifest} is longer than {MAX_MANIFEST_BYTES} bytes.")
-    manifest = _parsed(text, entry.manifest)
+        raise ImageError(413, f"The manifest {entry.manifest} is longer than {MAX_MANIFEST_BYTES} bytes.")
+    manifest = _parse(text, entry.manifest)
     if manifest.seedream_task_id != entry.seedream_task_id:
-        raise PictureError(
+        raise ImageError(
             409,
-            # Not whose: that would tell a forger what another task's results are called.
+            # Not whose: that would tell a forger the names of another task's results.
             "These images were replaced by those of another task. See the images of the latest run.",
         )
     return manifest
 
 
 def find_image(manifest: Manifest, index: int) -> SavedImage:
-    """The image with an index.
+    """Return the image with an index.
 
     :param index: position in the task's result, from 1.
-    :raises PictureError: there is none.
+    :raises ImageError: there is none.
     """
     for image in manifest.images:
         if image.index == index:
             return image
-    raise PictureError(404, f"The manifest has no image {index} (any more): perhaps it was discarded.")
+    raise ImageError(404, f"The manifest has no image {index} (any more): perhaps it was discarded.")
 
 
-def _parsed(text: bytes, path: str) -> Manifest:
+def _parse(text: bytes, path: str) -> Manifest:
     try:
         manifest = Manifest.from_json(text)
-        if any(abs(number) > _LARGEST for number in _numbers(manifest)):
+        if any(abs(number) > _LARGEST for number in _list_numbers(manifest)):
             raise ValueError("a number is out of all bounds")
         return manifest
     except ValueError:
         # What is wrong where would tell about a file that may be somebody else's.
         broken = "is broken: it was changed after it was written. The images beside it may be intact."
         newer = "is from a newer version of this provider. Update it where the api-server runs."
-        raise PictureError(422, f"The manifest {path} {newer if _is_newer(text) else broken}") from None
+        raise ImageError(422, f"The manifest {path} {newer if _is_newer(text) else broken}") from None
 
 
-def _numbers(manifest: Manifest) -> Iterator[float]:
+def _list_numbers(manifest: Manifest) -> Iterator[float]:
     yield manifest.cost_usd or 0
     for image in manifest.images:
         yield from (image.index, image.bytes, image.width, image.height)
@@ -144,43 +137,45 @@ def _is_newer(text: bytes) -> bool:
 # --- the image ---------------------------------------------------------------------------------------
 
 
-def open_indexed(entry: IndexEntry, image: IndexedImage) -> Original:
-    """The image that an entry names: as the manifest has it, if both mean the same. Blocks.
+def open_indexed(entry: IndexEntry, image: IndexedImage) -> VerifiedImage:
+    """Open the image that an entry names: as the manifest has it, if both mean the same. Blocks.
 
-    :raises PictureError: see :func:`read_saved` and :func:`open_original`.
+    :raises ImageError: see :func:`read_saved` and :func:`open_verified`.
     """
     saved = find_image(read_saved(entry), image.index)
     if (saved.name, saved.sha256) != (image.name, image.sha256):
-        raise PictureError(409, f"Image {image.index} was replaced. See the images of the latest run.")
-    return open_original(entry, saved)
+        raise ImageError(409, f"Image {image.index} was replaced. See the images of the latest run.")
+    return open_verified(entry, saved)
 
 
-def open_original(entry: IndexEntry, image: SavedImage) -> Original:
+def open_verified(entry: IndexEntry, image: SavedImage) -> VerifiedImage:
     """Copy an image to a temporary file, and verify the copy. Blocks, for at most about a minute.
 
-    :param entry: says in which folder; the image's own ``path`` and ``url`` are not looked at.
+    :param entry: says in which folder; the image's own ``path`` and ``url`` are not read.
     :param image: from the manifest of ``entry``.
-    :raises PictureError: it is gone, changed, too large, no image, or cannot be read.
+    :raises ImageError: it is gone, changed, too large, no image, or cannot be read.
     """
     if image.bytes > DEFAULT_LIMITS.max_bytes:
-        raise PictureError(413, f"Image {image.index} is longer than {DEFAULT_LIMITS.max_bytes} bytes.")
-    with _disk_faults(), ExitStack() as stack:
-        with _storage_faults():
-            target = _inside(_folder(entry), image.name, EXTENSIONS.values())
+        raise ImageError(413, f"Image {image.index} is longer than {DEFAULT_LIMITS.max_bytes} bytes.")
+    with _explain_disk_faults(), ExitStack() as stack:
+        with _explain_storage_faults():
+            target = _find_inside(_open_folder(entry), image.name, EXTENSIONS.values())
             _check_length(read_size(target), image, entry)
-            file = stack.enter_context(tempfile.TemporaryFile(prefix="seedream-original-"))
+            file = stack.enter_context(tempfile.TemporaryFile(prefix="seedream-image-"))
             _copy(target, file, image)
-        original = Original(file, _format_of(file, image), image.bytes)
+        verified = VerifiedImage(file, _read_media_type(file, image), image.bytes)
         file.seek(0)
         stack.pop_all()
-        return original
+        return verified
 
 
 def _check_length(length: int | None, image: SavedImage, entry: IndexEntry) -> None:
     if length is None:
-        raise PictureError(404, f"There is no file of image {image.index}, {image.name}. {_gone(entry)}")
+        raise ImageError(
+            404, f"There is no file of image {image.index}, {image.name}. {_describe_missing(entry)}"
+        )
     if length != image.bytes:
-        raise _changed(image)
+        raise _make_changed_error(image)
 
 
 def _copy(target: ObjectStoragePath, file: IO[bytes], image: SavedImage) -> None:
@@ -192,28 +187,28 @@ def _copy(target: ObjectStoragePath, file: IO[bytes], image: SavedImage) -> None
             sha256.update(block)
             file.write(block)
             if file.tell() > image.bytes:
-                raise _changed(image)
+                raise _make_changed_error(image)
             if time.monotonic() > deadline:
-                raise PictureError(504, f"Reading image {image.index} took longer than {READ_SECONDS:g} s.")
+                raise ImageError(504, f"Reading image {image.index} took longer than {READ_SECONDS:g} s.")
     file.flush()  # where a full disk shows
     if sha256.hexdigest() != image.sha256:
-        raise _changed(image)
+        raise _make_changed_error(image)
 
 
-def _format_of(file: IO[bytes], image: SavedImage) -> str:
-    """What the bytes are; only the header is read."""
+def _read_media_type(file: IO[bytes], image: SavedImage) -> str:
+    """Return the media type of the bytes; only their header is read."""
     try:
-        with open_image(file) as picture:
-            format_ = str(picture.format)
+        with open_image(file) as opened:
+            format_ = str(opened.format)
     except Exception:  # noqa: BLE001 - on hostile bytes Pillow raises nearly every kind
         format_ = ""
     if not format_ or not image.name.endswith(f".{EXTENSIONS[format_]}"):
-        raise PictureError(422, f"The file of image {image.index} is not the image that its name claims.")
-    return format_.lower()
+        raise ImageError(422, f"The file of image {image.index} is not the image that its name claims.")
+    return f"image/{format_.lower()}"
 
 
-def _changed(image: SavedImage) -> PictureError:
-    return PictureError(
+def _make_changed_error(image: SavedImage) -> ImageError:
+    return ImageError(
         409,
         f"The file of image {image.index}, {image.name}, was changed after it was saved. See the images of "
         "the latest run, or restore the file.",
@@ -223,8 +218,8 @@ def _changed(image: SavedImage) -> PictureError:
 # --- where both lie ----------------------------------------------------------------------------------
 
 
-def store_of(path: str) -> str:
-    """What stands for the store of a path: its scheme, connection and bucket or host."""
+def name_store(path: str) -> str:
+    """Return the name of a path's store: its scheme, connection and bucket or host."""
     try:
         url = read_destination_url(path)
     except DestinationError:
@@ -232,29 +227,29 @@ def store_of(path: str) -> str:
     return "/".join(url.split("/", 3)[:3])
 
 
-def _manifest_path(entry: IndexEntry) -> ObjectStoragePath:
-    folder = _folder(entry)
+def _find_manifest(entry: IndexEntry) -> ObjectStoragePath:
+    folder = _open_folder(entry)
     root = f"{str(folder).rstrip('/')}/"
     if not entry.manifest.startswith(root):
-        raise PictureError(422, "The manifest of this result lies outside its destination and was not read.")
-    return _inside(folder, entry.manifest.removeprefix(root), ["json"])
+        raise ImageError(422, "The manifest of this result lies outside its destination and was not read.")
+    return _find_inside(folder, entry.manifest.removeprefix(root), ["json"])
 
 
-def _folder(entry: IndexEntry) -> ObjectStoragePath:
-    """The destination, opened with the connection that it names."""
+def _open_folder(entry: IndexEntry) -> ObjectStoragePath:
+    """Open the destination with the connection that it names."""
     try:
         url = read_destination_url(entry.destination)
     except DestinationError as error:
-        raise PictureError(422, f"The result names no destination that can be read. {error}") from None
+        raise ImageError(422, f"The result names no destination that can be read. {error}") from None
     if not url.isprintable():
-        raise PictureError(422, "The result names a destination with a control character.")
+        raise ImageError(422, "The result names a destination with a control character.")
     return resolve_destination(url)
 
 
-def _inside(folder: ObjectStoragePath, name: str, extensions: Collection[str]) -> ObjectStoragePath:
-    """A file of a destination whose name leads nowhere else."""
+def _find_inside(folder: ObjectStoragePath, name: str, extensions: Collection[str]) -> ObjectStoragePath:
+    """Find a file of a destination whose name leads nowhere else."""
     if not is_safe_name(name) or not name.endswith(tuple(f".{extension}" for extension in extensions)):
-        raise PictureError(422, f"A name in this result was refused: {name!r} is no name that a task gives.")
+        raise ImageError(422, f"A name in this result was refused: {name!r} is no name that a task gives.")
     target = folder / name
     if isinstance(target.fs, LocalFileSystem):
         _check_local(Path(folder.path), Path(target.path))
@@ -262,37 +257,37 @@ def _inside(folder: ObjectStoragePath, name: str, extensions: Collection[str]) -
 
 
 def _check_local(folder: Path, file: Path) -> None:
-    """On a disk, a link may lead out of the destination, and opening a pipe may wait without end."""
+    """Refuse a link that leads out of the destination, and a pipe, which may be waited for without end."""
     real = Path(os.path.realpath(file))
     if not real.is_relative_to(os.path.realpath(folder)):
-        raise PictureError(422, f"{file.name} is a link that leads out of the destination; it was not read.")
-    with suppress(OSError):  # what cannot be looked at is no file to be opened either
+        raise ImageError(422, f"{file.name} is a link that leads out of the destination; it was not read.")
+    with suppress(OSError):  # what has no status is no file to be opened either
         if not stat.S_ISREG(real.stat().st_mode):
-            raise PictureError(422, f"{file.name} is no regular file; it was not read.")
+            raise ImageError(422, f"{file.name} is no regular file; it was not read.")
 
 
-def _gone(entry: IndexEntry) -> str:
+def _describe_missing(entry: IndexEntry) -> str:
     seen = " The api-server must see the same folder as the workers." if _is_local(entry) else ""
     return f"It was deleted, moved or replaced since the task ran.{seen}"
 
 
 def _is_local(entry: IndexEntry) -> bool:
-    return store_of(entry.destination) in ("file://", "local://")
+    return name_store(entry.destination) in ("file://", "local://")
 
 
 @contextmanager
-def _storage_faults() -> Iterator[None]:
+def _explain_storage_faults() -> Iterator[None]:
     try:
         yield
     except (DestinationError, StorageError) as error:
-        raise PictureError(502, f"The api-server cannot read the storage of these images: {error}") from None
+        raise ImageError(502, f"The api-server cannot read the storage of these images: {error}") from None
 
 
 @contextmanager
-def _disk_faults() -> Iterator[None]:
-    """Stores raise errors of their own; what is left is the temporary file."""
+def _explain_disk_faults() -> Iterator[None]:
+    """Explain an error of the temporary file: stores raise errors of their own."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or "it cannot be written"
-        raise PictureError(503, f"The temporary folder of the api-server takes no more: {reason}.") from None
+        raise ImageError(503, f"The temporary folder of the api-server takes no more: {reason}.") from None

@@ -1,18 +1,20 @@
-"""What the gallery's pages show: values only, with no word on how they are found or drawn."""
+"""Holds what the gallery's pages show: values only, with no word on how they are found or drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from enum import Enum
+
+import pendulum
 
 from airflow_provider_seedream.storage.manifest import Manifest, SavedImage
 from airflow_provider_seedream.urls import TaskAddress
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class TileImage:
     """The tile of one saved image.
 
     :param index: position in the task's result, from 1.
@@ -36,7 +38,7 @@ class Picture:
 
 
 class Progress(Enum):
-    """Why a task shows no image."""
+    """The reason for which a task shows no image."""
 
     GENERATING = "generating"
     """Bought or about to be, and its Airflow task goes on: the tile fills in by itself."""
@@ -65,12 +67,12 @@ class Placeholder:
     at: datetime
 
 
-Tile = Picture | Placeholder
+Tile = TileImage | Placeholder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """What the reader of the page under *Browse* looks for; ``None`` and empty text mean all.
+    """The choice of the reader of the page under *Browse*; ``None`` and empty text mean all.
 
     :param text: in the prompt, upper and lower case alike.
     :param since: first day, UTC, itself included; so is ``until``.
@@ -78,8 +80,8 @@ class Filters:
 
     dag_id: str | None = None
     text: str = ""
-    since: date | None = None
-    until: date | None = None
+    since: pendulum.Date | None = None
+    until: pendulum.Date | None = None
 
     def __bool__(self) -> bool:
         return self != Filters()

@@ -1,1 +1,1 @@
-"""What Airflow mounts; every Airflow process enters it, so applications are imported with a request."""
+"""The plugin; every Airflow process enters it, so applications are imported with their first request."""

@@ -26,12 +26,12 @@ class ConnectionTestFix:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
         if scope["type"] == "http" and scope["method"] == "POST" and scope["path"].endswith(_PATH):
-            receive = _replayed(_corrected(await _beginning(receive)), receive)
+            receive = _replay(_correct_messages(await _read_beginning(receive)), receive)
         await self._app(scope, receive, send)
 
 
-def corrected(body: bytes) -> bytes:
-    """The body of a test request; what is not about a connection of this provider stays as it is."""
+def correct(body: bytes) -> bytes:
+    """Correct the body of a test request; what is not about a connection of this provider stays as it is."""
     try:
         fields = json.loads(body)
         if not isinstance(fields, dict) or fields.get("conn_type") != CONN_TYPE:
@@ -41,8 +41,8 @@ def corrected(body: bytes) -> bytes:
         return body
 
 
-async def _beginning(receive: Receive) -> list[Message]:
-    """The messages of a request up to its end, or until they hold more than ``MAX_BYTES``."""
+async def _read_beginning(receive: Receive) -> list[Message]:
+    """Read the messages of a request up to its end, or until they hold more than ``MAX_BYTES``."""
     messages, size, more = [], 0, True
     while more and size <= MAX_BYTES:
         message = await receive()
@@ -52,17 +52,17 @@ async def _beginning(receive: Receive) -> list[Message]:
     return messages
 
 
-def _corrected(messages: list[Message]) -> list[Message]:
-    """One message in the place of these, if they are a whole body; a request may also be cut off."""
+def _correct_messages(messages: list[Message]) -> list[Message]:
+    """Put one message in the place of these, if they are a whole body; a request may also be cut off."""
     body = b"".join(message.get("body", b"") for message in messages)
     last = messages[-1]
     if len(body) > MAX_BYTES or last["type"] != "http.request" or last.get("more_body"):
         return messages
-    return [{"type": "http.request", "body": corrected(body), "more_body": False}]
+    return [{"type": "http.request", "body": correct(body), "more_body": False}]
 
 
-def _replayed(messages: list[Message], receive: Receive) -> Receive:
-    """``receive`` of a request of which these messages were read already."""
+def _replay(messages: list[Message], receive: Receive) -> Receive:
+    """Return the ``receive`` of a request of which these messages were read already."""
     waiting = deque(messages)
 
     async def next_message() -> Message:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RELOAD_SECONDS = 5
-"""After an application could not start, until it is tried again."""
+"""Pause until an application that could not start is tried again."""
 
 
 class LazyApp:
@@ -38,7 +38,7 @@ class LazyApp:
         """Answer one request."""
         if self._app is None and self._clock() >= self._load_at:
             self._try_to_load()
-        await (self._app or self._fallback())(scope, receive, send)
+        await (self._app or self._make_fallback())(scope, receive, send)
 
     def _try_to_load(self) -> None:
         try:
@@ -47,7 +47,7 @@ class LazyApp:
             self._load_at = self._clock() + RELOAD_SECONDS
             log.exception("%s cannot start; the rest of Airflow is not affected", self._name)
 
-    def _fallback(self) -> ASGIApp:
+    def _make_fallback(self) -> ASGIApp:
         from starlette.responses import PlainTextResponse
 
         return PlainTextResponse(

@@ -1,4 +1,4 @@
-"""What Airflow mounts and where its pages offer the gallery; every Airflow process imports this."""
+"""Tells Airflow what to mount, and where its pages offer the gallery; every Airflow process imports this."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _RUN = "/dags/{DAG_ID}/runs/{RUN_ID}"
 
 
-def gallery_app() -> ASGIApp:
-    """The pages with the images, not imported yet."""
+def make_gallery_app() -> ASGIApp:
+    """Make the application with the images, not imported yet."""
 
     def load() -> ASGIApp:
         from airflow_provider_seedream.gallery.app import create_app
@@ -37,8 +37,8 @@ def gallery_app() -> ASGIApp:
     return LazyApp("The Seedream gallery", load)
 
 
-def callback_app() -> ASGIApp:
-    """Where APIXO calls, not imported yet; no log ever has a token."""
+def make_callback_app() -> ASGIApp:
+    """Make the application that APIXO calls, not imported yet; no log ever has a token."""
 
     def load() -> ASGIApp:
         from airflow_provider_seedream.callback_endpoint.app import create_app
@@ -49,7 +49,7 @@ def callback_app() -> ASGIApp:
 
 
 class BarePath:
-    """Hands on what asks for ``CALLBACK_PATH`` itself, which a mount at it does not fit without a slash.
+    """Passes on what asks for ``CALLBACK_PATH`` itself, which a mount at it does not fit without a slash.
 
     :param callbacks: answers that.
     :param gallery: answers all else.
@@ -66,27 +66,27 @@ class BarePath:
         await app(scope, receive, send)
 
 
-def mounted_apps(*, has_state_store: bool) -> list[dict[str, Any]]:
-    """What Airflow mounts, in the order in which it looks for the first that fits an address.
+def list_apps(*, has_state_store: bool) -> list[dict[str, Any]]:
+    """Return the applications in the order in which Airflow tries them on an address.
 
     :param has_state_store: whether Airflow keeps what a task has bought, which callbacks are checked
         against (3.3+).
     """
-    gallery = gallery_app()
+    gallery = make_gallery_app()
     if not has_state_store:
-        return [_mounted("Seedream gallery", gallery, MOUNT)]
-    callbacks = callback_app()
+        return [_mount("Seedream gallery", gallery, MOUNT)]
+    callbacks = make_callback_app()
     return [
-        _mounted("Seedream callbacks", callbacks, CALLBACK_PATH),
-        _mounted("Seedream gallery", BarePath(callbacks, gallery), MOUNT),
+        _mount("Seedream callbacks", callbacks, CALLBACK_PATH),
+        _mount("Seedream gallery", BarePath(callbacks, gallery), MOUNT),
     ]
 
 
-def _mounted(name: str, app: ASGIApp, url_prefix: str) -> dict[str, Any]:
+def _mount(name: str, app: ASGIApp, url_prefix: str) -> dict[str, Any]:
     return {"name": name, "app": app, "url_prefix": url_prefix}
 
 
-def _view(name: str, destination: str, route: str, path: str, **more: str) -> dict[str, str]:
+def _make_view(name: str, destination: str, route: str, path: str, **more: str) -> dict[str, str]:
     return {
         "name": name,
         "destination": destination,
@@ -104,7 +104,7 @@ class SeedreamPlugin(AirflowPlugin):
 
     name = "seedream"
     # Lists, and not class variables to a type checker, since that is how Airflow declares them.
-    fastapi_apps = mounted_apps(has_state_store=has_task_state_store())
+    fastapi_apps = list_apps(has_state_store=has_task_state_store())
     fastapi_root_middlewares = (
         [{"name": "Seedream connection tests", "middleware": ConnectionTestFix}]
         if needs_connection_test_fix()
@@ -112,7 +112,7 @@ class SeedreamPlugin(AirflowPlugin):
     )
     # Airflow's page fills in the braces; for a task that is not mapped, {MAP_INDEX} stays as it is.
     external_views = [  # noqa: RUF012
-        _view("Seedream images", "nav", BROWSE_TAB, "/", category="browse"),
-        _view("Images", "dag_run", RUN_TAB, _RUN),
-        _view("Images", "task_instance", TASK_TAB, f"{_RUN}/tasks/{{TASK_ID}}/{{MAP_INDEX}}"),
+        _make_view("Seedream images", "nav", BROWSE_TAB, "/", category="browse"),
+        _make_view("Images", "dag_run", RUN_TAB, _RUN),
+        _make_view("Images", "task_instance", TASK_TAB, f"{_RUN}/tasks/{{TASK_ID}}/{{MAP_INDEX}}"),
     ]

@@ -17,7 +17,7 @@ class Terms:
     :param has_budget: whether ``max_cost`` was given, whatever it rendered to.
     :param max_cost: USD that the Airflow task may spend in all its tries, as a number or text.
     :param check_balance: whether the key's balance must cover a submission before it is sent.
-    :param retryable_codes: normalize_code failCodes that a retry may help; ``None`` leaves it to the tables.
+    :param retryable_codes: normalized failCodes that a retry may help; ``None`` leaves it to the tables.
     :param calls_airflow: whether APIXO calls Airflow's api-server when a purchase has ended.
     :param callback_url: the user's own URL that it calls instead.
     """

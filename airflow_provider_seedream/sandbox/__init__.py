@@ -1,4 +1,1 @@
-"""Stands in for APIXO on your machine: real HTTP, real images, real money accounting, no account anywhere.
-
-Written from the vendor's page, never from the client, so that each can catch the other's mistakes.
-"""
+"""An APIXO on your machine for tests and people, written from the vendor's page and never from the client."""

@@ -27,7 +27,7 @@ def statuses(task: dict[str, Any]) -> list[int | None]:
 
 
 def token_of(task: dict[str, Any]) -> str:
-    """The last part of the address that was called for a task."""
+    """The last part of the address that was given out for a task."""
     return str(task["callback_url"]).rpartition("/")[2]
 
 

@@ -99,7 +99,7 @@ def wait_until_up(world: World, url: str) -> None:
 
 @pytest.mark.callback_order(
     "The callback comes before the answer to the submission",
-    "It is parked; the worker finds it, looks once, and does not wait at all",
+    "It is parked; the worker finds it, polls once, and does not wait at all",
 )
 def test_a_callback_may_come_before_the_task_waits(world: World, purchases: Purchases) -> None:
     world.fault("/generateTask", delay=8)
@@ -197,7 +197,7 @@ def test_a_callback_after_the_deadline(world: World, purchases: Purchases) -> No
 
 
 @pytest.mark.callback_order(
-    "The sensor has ended before, since it looked",
+    "The sensor has ended before, since it polled",
     "It is accepted, and repeated deliveries are; nobody is resumed",
 )
 def test_a_callback_after_the_sensor_has_ended(world: World) -> None:
@@ -258,10 +258,10 @@ def test_a_callback_that_comes_to_two_api_servers(
 
 @pytest.mark.callback_order(
     "The callback never comes",
-    "The trigger's few looks find the result",
+    "The trigger's few polls find the result",
 )
 def test_a_callback_that_is_lost(world: World, purchases: Purchases) -> None:
-    waiting = wait_for_callback(world, "callbacks_looks", prompt="a fox [[callback:lost]] [[seconds:100]]")
+    waiting = wait_for_callback(world, "callbacks_polls", prompt="a fox [[callback:lost]] [[seconds:100]]")
     assert world.stack.wait_for_run(waiting.dag_id, waiting.run_id) == "success"
     (task,) = purchases.tasks()
     assert statuses(task) == []
@@ -275,7 +275,7 @@ def test_a_callback_that_is_lost(world: World, purchases: Purchases) -> None:
 class ApiServer:
     """A second api-server, which has a role of its own in the database.
 
-    :param connection: whose tasks are called there.
+    :param connection: the callbacks of whose tasks go there.
     """
 
     url: str
@@ -353,10 +353,10 @@ def test_a_callback_while_the_api_server_is_down(world: World) -> None:
 
 @pytest.mark.callback_order(
     "The api-server is killed (SIGKILL) after it has answered and before it could resume the task",
-    "The note is kept; the trigger's few looks find the result",
+    "The delivery record is kept; the trigger's few polls find the result",
 )
 def test_an_api_server_that_dies_after_its_answer(world: World, purchases: Purchases) -> None:
-    waiting = wait_for_callback(world, "callbacks_looks")
+    waiting = wait_for_callback(world, "callbacks_polls")
     waiting.finish()
     assert waiting.deliver() == 200
     world.stack.kill("api-server")
@@ -434,8 +434,8 @@ def nonces(world: World, groups: tuple[str, list[dict[str, Any]]]) -> list[bytes
         httpx.post(f"{address}x", json={}),
     ]
     assert {answer.status_code for answer in answers} == {404}
-    called = [task for task in world.ledger()["tasks"] if task["callback_url"]]
-    return [token_of(task).rpartition(".")[2].encode() for task in called]
+    awaited = [task for task in world.ledger()["tasks"] if task["callback_url"]]
+    return [token_of(task).rpartition(".")[2].encode() for task in awaited]
 
 
 class TestTheToken:

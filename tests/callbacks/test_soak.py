@@ -39,7 +39,7 @@ class Soak:
     logs: list[str]
 
     @property
-    def called(self) -> list[dict[str, Any]]:
+    def delivered(self) -> list[dict[str, Any]]:
         """Purchases whose callback was delivered."""
         return [task for task in self.bought if task["callbacks"]]
 
@@ -67,7 +67,7 @@ def accounts(world: World, database: Postgres, soak: Soak) -> Books:
 
 @pytest.mark.callback_order(
     "200 mapped tasks wait; callbacks come shuffled, a fifth doubled, a tenth lost",
-    "All end right, each bought once and resumed once at most, with at most two looks each",
+    "All end right, each bought once and resumed once at most, with at most two polls each",
 )
 class TestShuffledDoubledAndLost:
     def test_the_callbacks_are_accepted_as_often_as_they_come(self, soak: Soak) -> None:
@@ -80,10 +80,10 @@ class TestShuffledDoubledAndLost:
     def test_every_task_succeeds_in_its_first_try(
         self, soak: Soak, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        looks = Counter(task["polls"] for task in soak.bought)
+        polls = Counter(task["polls"] for task in soak.bought)
         resumed = sum(log.count(RESUMED) for log in soak.logs)
         with capsys.disabled():
-            print(f"\nsoak: {len(soak.instances)} tasks, {resumed} resumed by callback, looks {dict(looks)}")
+            print(f"\nsoak: {len(soak.instances)} tasks, {resumed} resumed by callback, polls {dict(polls)}")
         ends = Counter((one["state"], one["try_number"]) for one in soak.instances)
         assert ends == {("success", 1): TASKS}
 
@@ -91,10 +91,10 @@ class TestShuffledDoubledAndLost:
         resumed = Counter(log.count(RESUMED) for log in soak.logs)
         assert len(soak.logs) == TASKS
         assert set(resumed) <= {0, 1}
-        assert resumed[1] >= len(soak.called) // 2
+        assert resumed[1] >= len(soak.delivered) // 2
 
-    def test_hardly_anything_was_looked_at(self, soak: Soak) -> None:
-        assert max(task["polls"] for task in soak.called) <= 2
+    def test_hardly_anything_was_polled(self, soak: Soak) -> None:
+        assert max(task["polls"] for task in soak.delivered) <= 2
 
     def test_each_was_bought_once(self, soak: Soak) -> None:
         assert len(soak.bought) == TASKS

@@ -49,4 +49,5 @@ def test_the_gallery_lists_the_same_from_postgresql(database: Postgres) -> None:
 
 
 def test_callbacks_resume_the_same_tasks_as_often_on_postgresql(database: Postgres) -> None:
-    run_tests(database, "tests/unit/callback_endpoint/test_deliveries.py")
+    folder = "tests/unit/callback_endpoint"
+    run_tests(database, f"{folder}/test_deliveries.py", f"{folder}/test_resuming.py")

@@ -1,7 +1,7 @@
 """One Airflow task across its tries: what Airflow keeps, wipes and counts between them, as it was seen to do.
 
 ``dag.test()`` knows no retries and no clears. The doubles here round-trip through JSON as the real stores
-do; that the real ones behave like this is show_value by ``tests/faults`` on real processes.
+do; that the real ones behave like this is shown by ``tests/faults`` on real processes.
 """
 
 from __future__ import annotations

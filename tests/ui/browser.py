@@ -1,4 +1,4 @@
-"""A headless chromium in which the users of the tests look at Airflow's pages.
+"""A headless chromium in which the users of the tests see Airflow's pages.
 
 Playwright is imported when it is needed: ``make test`` collects the modules beside this one without it.
 """
@@ -79,13 +79,13 @@ class Visits:
             **context_options,
         )
         page = context.new_page()
-        page.on("console", self._note)
+        page.on("console", self._record)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.pages.append(page)
         page.goto(site.url + path)
         return page
 
-    def _note(self, message: Any) -> None:
+    def _record(self, message: Any) -> None:
         if message.type == "error" and not message.text.startswith("Failed to load resource"):
             self.complaints.append(f"{message.text} ({message.location.get('url')})")
 

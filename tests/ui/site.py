@@ -1,4 +1,4 @@
-"""An Airflow to be looked at in a browser: with people who log in, and rights that can be taken away."""
+"""An Airflow to be seen in a browser: with people who log in, and rights that can be taken away."""
 
 from __future__ import annotations
 

@@ -33,13 +33,13 @@ def frame(page: Page) -> FrameLocator:
     return page.frame_locator("iframe")
 
 
-def all_pictures_are_drawn(where: Page | FrameLocator, count: int) -> None:
+def all_images_are_drawn(where: Page | FrameLocator, count: int) -> None:
     """Wait until so many thumbnails are whole."""
-    pictures = where.locator("#tiles img")
-    expect(pictures).to_have_count(count)
+    images = where.locator("#tiles img")
+    expect(images).to_have_count(count)
     for number in range(count):
-        pictures.nth(number).scroll_into_view_if_needed()
-        expect(pictures.nth(number)).to_have_js_property("naturalWidth", 480)
+        images.nth(number).scroll_into_view_if_needed()
+        expect(images.nth(number)).to_have_js_property("naturalWidth", 480)
 
 
 class TestInsideAirflow:
@@ -49,7 +49,7 @@ class TestInsideAirflow:
         past.add_images(task_of("tab"), 3, prompt="three foxes in the snow")
         page = visits.open(site, VIEWER, task_of("tab").airflow_path)
         page.get_by_role("link", name="Images").click()
-        all_pictures_are_drawn(frame(page), 3)
+        all_images_are_drawn(frame(page), 3)
         expect(frame(page).get_by_alt_text("three foxes in the snow, image 2 of 3")).to_be_visible()
         expect(frame(page).get_by_text("3 images · 0.105 USD")).to_be_visible()
         visits.screenshot(page, "gallery-task-tab")
@@ -60,7 +60,7 @@ class TestInsideAirflow:
             past.add_images(task_of("mapped", "generate_many", index), 1, prompt=f"animal {index}")
         page = visits.open(site, VIEWER, make_run_path(SHARED_DAG, "mapped"))
         page.get_by_role("link", name="Images").click()
-        all_pictures_are_drawn(frame(page), 2)
+        all_images_are_drawn(frame(page), 2)
         one = visits.open(site, VIEWER, task_of("mapped", "generate_many", 1).tab)
         expect(frame(one).locator("#tiles > li")).to_have_count(1)
         expect(frame(one).get_by_text("animal 1")).to_be_visible()
@@ -133,7 +133,7 @@ class TestWhileItIsGenerated:
         visits.screenshot(page, "gallery-generating")
         site.world.clock.put_forward(9000)
         stack.wait_for_task(SHARED_DAG, run_id, "generate", "success")
-        expect(tile).to_have_attribute("data-state", "picture", timeout=30_000)
+        expect(tile).to_have_attribute("data-state", "image", timeout=30_000)
         expect(frame(page).get_by_text("1 image is ready")).to_have_count(1)
 
     def test_mapped_tasks_have_their_own_button(self, site: Site, visits: Visits) -> None:
@@ -145,7 +145,7 @@ class TestWhileItIsGenerated:
         expect(button).to_have_attribute("href", re.compile(f"/mapped/1/plugin/{TASK_TAB}$"))
         stack.wait_for_run(SHARED_DAG, run_id)
         gallery = visits.open(site, VIEWER, f"{make_run_path(SHARED_DAG, run_id)}/plugin/{RUN_TAB}")
-        expect(frame(gallery).locator('#tiles > li[data-state="picture"]')).to_have_count(3)
+        expect(frame(gallery).locator('#tiles > li[data-state="image"]')).to_have_count(3)
 
 
 class TestWhoMaySee:
@@ -168,7 +168,7 @@ class TestWhoMaySee:
     ) -> None:
         past.add_images(task_of("withdrawn"), 1, prompt="a fox to forget")
         page = visits.open(site, VIEWER, MOUNT + task_of("withdrawn").path)
-        all_pictures_are_drawn(page, 1)
+        all_images_are_drawn(page, 1)
         site.rights.set(VIEWER, [])
         # As when the person comes back to this window.
         page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
@@ -209,7 +209,7 @@ class TestOnEveryScreen:
         task = task_of(f"screens-{width}-{dark}")
         past.add_images(task, 4, prompt="x" * 3000, at=after(150))
         page = visits.open(site, VIEWER, BROWSE, width=width, dark=dark)
-        all_pictures_are_drawn_first(page)
+        all_images_are_drawn_first(page)
         visits.screenshot(page, f"gallery-{width}-{'dark' if dark else 'light'}")
         for address in (BROWSE, MOUNT + task.make_image_path(1)):
             page.goto(site.url + address)
@@ -226,7 +226,7 @@ class TestOnEveryScreen:
         expect(page.get_by_role("heading", name="Image 2 of 2")).to_be_visible()
 
 
-def all_pictures_are_drawn_first(page: Page) -> None:
+def all_images_are_drawn_first(page: Page) -> None:
     """What is below the window is loaded when it is scrolled to."""
     for number in range(4):
         expect(page.locator("#tiles img").nth(number)).not_to_have_js_property("naturalWidth", 0)

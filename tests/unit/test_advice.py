@@ -31,7 +31,7 @@ AT_NO_COST = (
 )
 
 
-def advise(
+def advise_text(
     error: SeedreamError,
     bought: list[Submission] | None = None,
     perhaps: Decimal | None = None,
@@ -42,32 +42,32 @@ def advise(
 
 class TestWhatIsCharged:
     def test_is_nothing_where_nothing_was_bought(self) -> None:
-        assert advise(RefusedError(401, "no", CONTENT)).startswith("Charged: nothing by this try.")
+        assert advise_text(RefusedError(401, "no", CONTENT)).startswith("Charged: nothing by this try.")
 
     def test_is_at_most_the_pre_charge_of_what_was_bought(self) -> None:
-        words = advise(
+        words = advise_text(
             DeadlineError("late"),
             [*BOUGHT, Submission(seedream_task_id="t2", price_per_image=PRICE, requested=1)],
         )
         assert "Charged: at most 0.105 USD for tasks t1, t2, less what APIXO refunds" in words
 
     def test_is_the_delivered_images_where_the_order_is_not_known(self) -> None:
-        words = advise(DeadlineError("late"), [Submission(seedream_task_id="t1", price_per_image=PRICE)])
+        words = advise_text(DeadlineError("late"), [Submission(seedream_task_id="t1", price_per_image=PRICE)])
         assert "Charged: the delivered images for task t1" in words
 
     def test_is_nothing_for_a_task_that_failed(self) -> None:
-        words = advise(TaskFailedError("no", CONTENT, fail_code="NSFW"), BOUGHT)
+        words = advise_text(TaskFailedError("no", CONTENT, fail_code="NSFW"), BOUGHT)
         assert words == "Charged: nothing for the task that failed. Retry: none, it could not help."
 
     def test_is_perhaps_something_where_an_answer_was_lost(self) -> None:
-        words = advise(AmbiguousSubmitError("lost"), perhaps=Decimal("0.07"))
+        words = advise_text(AmbiguousSubmitError("lost"), perhaps=Decimal("0.07"))
         assert words.startswith("Charged: perhaps 0.07 USD for a submission whose answer was lost.")
 
 
 class TestWhatARetryDoes:
     @pytest.mark.parametrize("retryable", [True, False])
     def test_what_was_bought_can_always_be_collected_and_a_clear_buys_anew(self, retryable: bool) -> None:
-        words = advise(PollFailedError("no", BUSY if retryable else CONTENT), BOUGHT)
+        words = advise_text(PollFailedError("no", BUSY if retryable else CONTENT), BOUGHT)
         assert words.endswith(f"Clearing this Airflow task buys anew; {AT_NO_COST}")
         assert ("Retry: carries on with what was bought for this request" in words) is retryable
 
@@ -85,19 +85,19 @@ class TestWhatARetryDoes:
     def test_follows_from_what_happened(
         self, error: SeedreamError, perhaps: Decimal | None, words: str
     ) -> None:
-        assert f"Retry: {words}" in advise(error, perhaps=perhaps)
+        assert f"Retry: {words}" in advise_text(error, perhaps=perhaps)
 
     def test_after_a_lost_answer_is_what_the_user_chose_or_a_callback_may_tell(self) -> None:
         error = AmbiguousSubmitError("lost")
         error.retry_helps = True
-        assert "Retry: submits again, since on_ambiguous_submit is 'resubmit'." in advise(error)
+        assert "Retry: submits again, since on_ambiguous_submit is 'resubmit'." in advise_text(error)
         error.callback_may_tell = True
-        assert "Retry: buys nothing: it carries on if a callback has told" in advise(error)
+        assert "Retry: buys nothing: it carries on if a callback has told" in advise_text(error)
 
     def test_is_none_where_it_would_buy_again_for_want_of_a_record(self) -> None:
         error = DeadlineError("late")
         error.retry_helps = False
-        assert "no record of the purchase outlasts this try" in advise(error, BOUGHT, lasts=False)
+        assert "no record of the purchase outlasts this try" in advise_text(error, BOUGHT, lasts=False)
 
 
 class TestATaskThatNobodyWaitsFor:

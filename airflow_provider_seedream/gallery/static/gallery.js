@@ -2,7 +2,7 @@
 // frame, fill in tiles as images come, and say why an image cannot be shown. They work without it, too.
 "use strict";
 {
-  const REFRESH = 5000; // milliseconds between two looks, while images are being generated
+  const REFRESH = 5000; // milliseconds between two reads of this page, while images are being generated
   const SLOWEST = 30000; // and at most, while Airflow does not answer
   const BACK = "seedream-gallery"; // in the session's storage: the page of tiles that an image was opened from
 
@@ -94,7 +94,7 @@
 
   // --- images that cannot be shown -----------------------------------------------------------------
 
-  document.addEventListener("error", ({ target }) => "picture" in (target.dataset ?? {}) && explain(target), true);
+  document.addEventListener("error", ({ target }) => "image" in (target.dataset ?? {}) && explain(target), true);
 
   const unanswered = []; // reasons and the images that they stand for, where Airflow did not answer at all
 
@@ -107,7 +107,7 @@
       return;
     }
     // Whoever may not see this image may no longer see others on this page: it is read again.
-    if (isRefusal(answer)) look();
+    if (isRefusal(answer)) refresh();
     const reason = await reasonOf(answer);
     const words = document.createElement("span");
     words.className = "reason";
@@ -137,23 +137,23 @@
 
   let delay = REFRESH;
   let timer = null;
-  let looking = null;
+  let refreshing = null;
 
   const isRefusal = (answer) => answer?.status === 401 || answer?.status === 403;
   const isGenerating = () => document.querySelector('#tiles > [data-state="GENERATING"]') !== null;
 
-  function lookAgainLater() {
+  function refreshLater() {
     clearTimeout(timer);
-    if (isGenerating() && document.visibilityState === "visible") timer = setTimeout(look, delay);
+    if (isGenerating() && document.visibilityState === "visible") timer = setTimeout(refresh, delay);
   }
 
   /** Read this page again and take over what has changed; several calls at once are one. */
-  function look() {
-    looking ??= takeOver()
+  function refresh() {
+    refreshing ??= takeOver()
       .then(() => report(""), () => report("This page could not be brought up to date."))
       .finally(() => {
-        looking = null;
-        lookAgainLater();
+        refreshing = null;
+        refreshLater();
       });
   }
 
@@ -198,10 +198,10 @@
 
   function announce(tiles) {
     const count = (state) => tiles.filter((tile) => tile.dataset.state === state).length;
-    const pictures = count("picture");
+    const images = count("image");
     const failures = count("FAILED");
     const news = [];
-    if (pictures) news.push(pictures === 1 ? "1 image is ready" : `${pictures} images are ready`);
+    if (images) news.push(images === 1 ? "1 image is ready" : `${images} images are ready`);
     if (failures) news.push(failures === 1 ? "1 task failed" : `${failures} tasks failed`);
     if (news.length) byId("announcement").textContent = news.join(", ");
   }
@@ -216,9 +216,9 @@
     main.focus();
   }
 
-  document.addEventListener("visibilitychange", () => (document.visibilityState === "visible" ? look() : lookAgainLater()));
-  window.addEventListener("online", look);
-  window.addEventListener("pageshow", (event) => event.persisted && look());
+  document.addEventListener("visibilitychange", () => (document.visibilityState === "visible" ? refresh() : refreshLater()));
+  window.addEventListener("online", refresh);
+  window.addEventListener("pageshow", (event) => event.persisted && refresh());
 
   // --- the page of one image -----------------------------------------------------------------------
 
@@ -233,6 +233,6 @@
     byId("zoom")?.addEventListener("click", toggleActualSize);
     byId("stage")?.addEventListener("click", toggleActualSize);
     byId("select")?.addEventListener("click", () => getSelection().selectAllChildren(byId("prompt")));
-    lookAgainLater();
+    refreshLater();
   });
 }

@@ -1,7 +1,7 @@
 """Tasks that wait for a callback, while the test decides what happens when.
 
 The sandbox of these tests draws ten times as fast: [[seconds:100000]] waits for the test to put its clock
-forward. No task but those of ``callbacks_looks`` and ``callbacks_sensor_first`` looks by itself in time.
+forward. No task but those of ``callbacks_polls`` and ``callbacks_sensor_first`` polls by itself in time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ with DAG("callbacks_killed", schedule=None, params=PARAMS, default_args=AT_ONCE)
 with DAG("callbacks_deadline", schedule=None, params=PARAMS, default_args=LATER):
     SeedreamGenerateOperator(task_id="generate", **ASKED, first_poll=15, generation_timeout=20)
 
-with DAG("callbacks_looks", schedule=None, params=PARAMS):
+with DAG("callbacks_polls", schedule=None, params=PARAMS):
     SeedreamGenerateOperator(task_id="generate", **ASKED, first_poll=20, poll_interval=10)
 
 with DAG("callbacks_sensor", schedule=None, params=PARAMS):

@@ -1,13 +1,14 @@
-"""The callback endpoint on a real socket, with a desk that is written by hand behind it."""
+"""The callback endpoint on a real socket, with deliveries behind it that are kept in memory."""
 
 from __future__ import annotations
 
 import json
+import queue
 import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from airflow_provider_seedream.callback_endpoint.standing import Reason, ReceiveResult, Refused
+from airflow_provider_seedream.callback_endpoint.standing import Reason, ReceiveResult, RefusedDelivery
 from airflow_provider_seedream.callback_endpoint.token_redaction import TokenRedaction
 from airflow_provider_seedream.callbacks.delivery import Delivery
 from airflow_provider_seedream.callbacks.token import CallbackToken
@@ -27,15 +28,31 @@ BODY = json.dumps(
     {"code": 200, "message": "success", "data": {"taskId": "task_1", "state": "success"}}
 ).encode()
 
+REFUSAL = (
+    b"HTTP/1.1 404 Not Found\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n"
+    b"connection: close\r\ncontent-length: 10\r\ncontent-type: text/plain; charset=utf-8\r\n\r\nnot found\n"
+)
+
+ACCEPTED = (
+    b"HTTP/1.1 200 OK\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n"
+    b"content-length: 9\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n\r\naccepted\n"
+)
+
+LATER = b"HTTP/1.1 503 Service Unavailable\r\n"
+
+GIGABYTE = 1024**3
+
+Counted = queue.Queue[tuple[str, dict[str, str]]]
+
 
 def new_token(**task: Any) -> CallbackToken:
-    """A token of a task; only the desk knows whether it was given out."""
+    """A token of a task; only the database knows whether it was given out."""
     return CallbackToken.for_purchase(
         TaskAddress(**{"dag_id": "art", "run_id": "r1", "task_id": "draw"} | task)
     )
 
 
-class HandDesk:
+class FakeDeliveries:
     """Knows one token, and records what it is asked.
 
     :ivar trouble: raised by whatever is asked.
@@ -47,7 +64,7 @@ class HandDesk:
 
     def __init__(self) -> None:
         self.token = new_token()
-        self.receipt = ReceiveResult(resumed=1)
+        self.result = ReceiveResult(resumed=1)
         self.trouble: Exception | None = None
         self.open = threading.Event()
         self.open.set()
@@ -58,7 +75,7 @@ class HandDesk:
         self.resumes: deque[ReceiveResult | Exception] = deque()
         self.resumed = threading.Event()
         self.checks = 0
-        self.deliveries: list[Delivery] = []
+        self.received: list[Delivery] = []
         self.attempts: list[CallbackToken] = []
         self.most_at_once = 0
         self._inside = 0
@@ -74,8 +91,8 @@ class HandDesk:
         """As the real one."""
         with self._visit():
             self._refuse_strangers(token)
-            self.deliveries.append(delivery)
-            return self.receipt
+            self.received.append(delivery)
+            return self.result
 
     def resume(self, token: CallbackToken, now: float) -> ReceiveResult:
         """The next of ``resumes``; sets ``resumed`` with the last."""
@@ -94,7 +111,7 @@ class HandDesk:
         if self.trouble:
             raise self.trouble
         if token != self.token:
-            raise Refused(Reason.TOKEN)
+            raise RefusedDelivery(Reason.TOKEN)
 
     @contextmanager
     def _visit(self) -> Iterator[None]:
@@ -213,3 +230,21 @@ def answer_of(connection: socket.socket) -> bytes:
     while piece := connection.recv(65536):
         answer += piece
     return answer
+
+
+def refusal(reason: str) -> tuple[str, dict[str, str]]:
+    """What is counted for a refusal."""
+    return "seedream.callback.refusals", {"reason": reason}
+
+
+def changed(**data: Any) -> bytes:
+    """A callback's body with other fields of ``data``."""
+    return json.dumps({"code": 200, "data": {"taskId": "task_1", "state": "success"} | data}).encode()
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    """Whether something that no event tells of comes true within half a minute."""
+    return any(holds() or time.sleep(0.05) for _ in range(600))
+
+
+OpenSite = Callable[..., Site]

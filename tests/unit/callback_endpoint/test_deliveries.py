@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import logging
-import re
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 from airflow.utils.state import DagRunState, TaskInstanceState
-from hypothesis import given
-from hypothesis import strategies as st
-from sqlalchemy import Engine, event, func, select, text, update
+from sqlalchemy import func, select, text
 from sqlalchemy.exc import OperationalError
 
 from airflow_provider_seedream.callback_endpoint import deliveries
 from airflow_provider_seedream.callback_endpoint.deliveries import check, receive, resume
-from airflow_provider_seedream.callback_endpoint.resuming import SOON, TRIGGER, Candidate, Plan, Wait
-from airflow_provider_seedream.callback_endpoint.standing import Reason, ReceiveResult, Refused
+from airflow_provider_seedream.callback_endpoint.resuming import SOON, TRIGGER
+from airflow_provider_seedream.callback_endpoint.standing import Reason, ReceiveResult
 from airflow_provider_seedream.callbacks.delivery import (
     Delivery,
     DeliveryRecord,
@@ -31,54 +25,26 @@ from airflow_provider_seedream.callbacks.delivery import (
 )
 from airflow_provider_seedream.callbacks.token import CallbackToken
 from airflow_provider_seedream.purchases.journal_store import KEY
-from tests.support.callback_world import DEADLINE, NOW, State, World, _of, bought, trigger_kwargs
-
-FINISHED = Delivery("task_1", "success")
-FORGED = Delivery("task_of_a_stranger", "success")
-
-NOTHING = ReceiveResult()
-TOLD = ResumeEvent(delivered_at=NOW, deadline=DEADLINE, seedream_task_ids=("task_1",))
-PARKED = [
-    None,
-    TaskInstanceState.UP_FOR_RETRY,
-    TaskInstanceState.UP_FOR_RESCHEDULE,
-    TaskInstanceState.RESTARTING,
-    # Known from Airflow 3.3 on.
-    *(state for state in TaskInstanceState if state == "awaiting_input"),
-]
-ABOUT_TO_DEFER = [TaskInstanceState.SCHEDULED, TaskInstanceState.QUEUED, TaskInstanceState.RUNNING]
-ENDED = [
-    TaskInstanceState.FAILED,
-    TaskInstanceState.SKIPPED,
-    TaskInstanceState.UPSTREAM_FAILED,
-    TaskInstanceState.REMOVED,
-]
-ENDED_BY_ITSELF = [TaskInstanceState.DEFERRED, TaskInstanceState.SUCCESS]
-
-
-def reason(call: Callable[..., Any], *arguments: Any) -> Reason:
-    with pytest.raises(Refused) as caught:
-        call(*arguments)
-    return caught.value.reason
-
-
-@contextmanager
-def statements() -> Iterator[list[str]]:
-    """What the database is asked meanwhile."""
-    asked: list[str] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        asked.append(statement)
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        yield asked
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
-
-
-def tables_of(statement: str) -> set[str]:
-    return set(re.findall(r"(?:FROM|JOIN|UPDATE|INTO) (\w+)", statement))
+from tests.unit.callback_endpoint.callback_world import (
+    ABOUT_TO_DEFER,
+    ENDED,
+    ENDED_BY_ITSELF,
+    FINISHED,
+    FORGED,
+    NOTHING,
+    NOW,
+    PARKED,
+    RESUMED,
+    State,
+    World,
+    _of,
+    at_once,
+    bought,
+    reason,
+    statements,
+    tables_of,
+    trigger_kwargs,
+)
 
 
 class TestADeferredTask:
@@ -86,10 +52,10 @@ class TestADeferredTask:
         token = world.generating()
         check(token)
         assert receive(token, FINISHED, NOW) == ReceiveResult(resumed=1)
-        ti = world.poll()
+        ti = world.read_task()
         assert (ti.state, ti.trigger_id, ti.next_method) == ("scheduled", None, "execute_complete")
         resumption = ResumeEvent.from_event(world.event())
-        assert resumption == TOLD
+        assert resumption == RESUMED
 
     def test_is_told_which_tasks_its_wait_was_about(self, world: World) -> None:
         token = world.generating(task_ids=("task_2", "task_1"))
@@ -106,7 +72,7 @@ class TestADeferredTask:
         token = world.generating()
         assert receive(token, Delivery("task_1", "processing"), NOW) == NOTHING
         assert world.state() == "deferred"
-        assert world.note(token) is None
+        assert world.record(token) is None
 
     def test_is_resumed_within_its_dwell_by_nobody_and_right_after_it(self, world: World) -> None:
         token = world.generating(not_before=NOW + 8)
@@ -114,100 +80,37 @@ class TestADeferredTask:
         assert resume(token, NOW + 7.999) == ReceiveResult(again_at=NOW + 8)
         assert world.state() == "deferred"
         assert resume(token, NOW + 8) == ReceiveResult(resumed=1)
-        assert ResumeEvent.from_event(world.event()) == TOLD
+        assert ResumeEvent.from_event(world.event()) == RESUMED
 
     def test_past_its_deadline_is_resumed_all_the_same(self, world: World) -> None:
         token = world.generating(deadline=NOW - 100)
         assert receive(token, FINISHED, NOW).resumed == 1
 
-    def test_on_a_trigger_of_somebody_else_is_left_alone(self, world: World) -> None:
-        token = world.token()
-        world.task(
-            waits_for=trigger_kwargs(), classpath="other.Trigger", kept={KEY: bought(("task_1", token))}
-        )
-        assert receive(token, FINISHED, NOW) == NOTHING
-        assert world.state() == "deferred"
 
-    @pytest.mark.parametrize(
-        "kwargs", [{}, {"seedream_task_ids": ["task_1"], "not_before": "soon"}, {"a": 1}]
-    )
-    def test_whose_trigger_cannot_be_read_is_left_alone(self, world: World, kwargs: dict[str, Any]) -> None:
-        token = world.token()
-        world.task(waits_for=kwargs, kept={KEY: bought(("task_1", token))})
-        assert receive(token, FINISHED, NOW) == NOTHING
-        assert world.state() == "deferred"
-        assert world.note(token) is not None
-
-    def test_whose_trigger_was_encrypted_with_a_lost_key_is_left_alone(self, world: World) -> None:
-        from airflow.models.trigger import Trigger
-        from airflow.utils.session import create_session
-
-        token = world.generating()
-        with create_session(scoped=False) as session:
-            changed = {Trigger.encrypted_kwargs: "gAAAA"}
-            session.execute(update(Trigger).where(Trigger.id == world.poll().trigger_id).values(changed))
-        assert receive(token, FINISHED, NOW) == NOTHING
-        assert world.state() == "deferred"
-
-    def test_that_waits_for_another_purchase_is_left_alone(self, world: World) -> None:
-        token = world.token()
-        world.task(waits_for=trigger_kwargs("task_2"), kept={KEY: bought(("task_1", token))})
-        assert receive(token, FINISHED, NOW) == NOTHING
-        assert world.state() == "deferred"
-
-
-class TestATriggersOwnEvent:
-    """The sparse looks go on while a callback is awaited."""
-
-    VERDICTS: ClassVar = {"verdicts": [{"task_id": "task_1"}]}
-
-    def fire(self, trigger_id: int) -> None:
-        """What the triggerer does with an event."""
-        from airflow.models.trigger import Trigger
-        from airflow.triggers.base import TriggerEvent
-
-        Trigger.submit_event(trigger_id, TriggerEvent(self.VERDICTS))
-
-    def test_after_the_callback_resumes_nobody(self, world: World) -> None:
-        token = world.generating()
-        trigger_id = world.poll().trigger_id
-        receive(token, FINISHED, NOW)
-        world.change(state="running")
-        self.fire(trigger_id)
-        assert world.state() == "running"
-        assert ResumeEvent.from_event(world.event()) is not None
-
-    def test_before_the_callback_is_the_one_that_counts(self, world: World) -> None:
-        token = world.generating()
-        self.fire(world.poll().trigger_id)
-        assert receive(token, FINISHED, NOW).resumed == 0
-        assert world.event() == self.VERDICTS
-
-
-class TestTheNote:
-    def test_lies_where_the_task_and_its_sensors_look_for_it(self, world: World) -> None:
+class TestTheDeliveryRecord:
+    def test_lies_where_the_task_and_its_sensors_read_it(self, world: World) -> None:
         token = world.generating(TaskInstanceState.RUNNING)
         receive(token, FINISHED, NOW)
-        note = DeliveryRecord(
+        record = DeliveryRecord(
             digest=token.digest, seedream_task_id="task_1", state="success", delivered_at=NOW
         )
-        assert world.note(token) == note
-        assert world.xcom(token) == note.to_json()
+        assert world.record(token) == record
+        assert world.xcom(token) == record.to_json()
 
     def test_is_that_of_the_first_delivery(self, world: World) -> None:
         token = world.generating(TaskInstanceState.RUNNING)
         receive(token, FINISHED, NOW)
-        receipt = receive(token, Delivery("task_1", "failed"), NOW + 30)
-        assert receipt == ReceiveResult(repeated=True, again_at=NOW + 30 + SOON)
-        note = world.note(token)
-        assert note is not None
-        assert (note.delivered_at, note.state) == (NOW, "success")
+        result = receive(token, Delivery("task_1", "failed"), NOW + 30)
+        assert result == ReceiveResult(repeated=True, again_at=NOW + 30 + SOON)
+        record = world.record(token)
+        assert record is not None
+        assert (record.delivered_at, record.state) == (NOW, "success")
         assert world.xcom(token)["delivered_at"] == NOW
 
     def test_keeps_no_secret(self, world: World) -> None:
         token = world.generating()
         receive(token, FINISHED, NOW)
-        assert token.nonce not in str(world.xcom(token)) + str(world.note(token)) + str(world.event())
+        assert token.nonce not in str(world.xcom(token)) + str(world.record(token)) + str(world.event())
 
     def test_may_be_cleaned_up_after_a_month(self, world: World) -> None:
         from airflow.models.task_state_store import TaskStateStoreModel
@@ -233,7 +136,7 @@ class TestTheNote:
         monkeypatch.setattr(XComModel, "set", broken)
         with pytest.raises(ConnectionError):
             receive(token, FINISHED, NOW)
-        assert world.note(token) is None
+        assert world.record(token) is None
         assert world.state() == "deferred"
 
     def test_stays_when_only_resuming_fails_so_the_next_delivery_resumes(
@@ -247,10 +150,10 @@ class TestTheNote:
             patch.setattr("airflow_provider_seedream.callback_endpoint.resuming.handle_event_submit", broken)
             with pytest.raises(ConnectionError):
                 receive(token, FINISHED, NOW)
-        assert world.note(token) is not None
+        assert world.record(token) is not None
         assert world.state() == "deferred"
         assert receive(token, FINISHED, NOW + 30) == ReceiveResult(resumed=1, repeated=True)
-        assert ResumeEvent.from_event(world.event()) == TOLD
+        assert ResumeEvent.from_event(world.event()) == RESUMED
 
 
 class TestATaskThatIsNotDeferred:
@@ -261,23 +164,25 @@ class TestATaskThatIsNotDeferred:
         token = world.generating(state)
         assert receive(token, FINISHED, NOW) == ReceiveResult(again_at=NOW + SOON)
         assert world.state() == state
-        assert world.note(token) is not None
+        assert world.record(token) is not None
 
     @pytest.mark.parametrize("state", PARKED)
-    def test_finds_the_note_by_itself_in_its_next_try(self, world: World, state: State) -> None:
+    def test_finds_the_delivery_record_by_itself_in_its_next_try(self, world: World, state: State) -> None:
         token = world.token()
         world.task(state=state, kept={KEY: bought(("task_1", token))})
         assert receive(token, FINISHED, NOW) == NOTHING
         assert world.state() == state
-        assert world.note(token) is not None
+        assert world.record(token) is not None
 
     @pytest.mark.parametrize("state", ENDED)
-    def test_is_not_called_any_more_when_it_has_ended(self, world: World, state: TaskInstanceState) -> None:
+    def test_awaits_no_callback_any_more_when_it_has_ended(
+        self, world: World, state: TaskInstanceState
+    ) -> None:
         token = world.generating(state)
         assert reason(check, token) == Reason.ENDED
         assert reason(receive, token, FINISHED, NOW) == Reason.ENDED
         assert reason(resume, token, NOW) == Reason.ENDED
-        assert world.note(token) is None
+        assert world.record(token) is None
 
     @pytest.mark.parametrize("state", ENDED)
     def test_that_has_ended_accepts_the_repeats_of_what_it_was_told(
@@ -295,19 +200,19 @@ class TestATaskThatIsNotDeferred:
         known = {*PARKED, *ABOUT_TO_DEFER, *ENDED, *ENDED_BY_ITSELF}
         assert known == {None, *TaskInstanceState}
 
-    def test_that_has_succeeded_is_noted_while_its_run_goes_on(self, world: World) -> None:
+    def test_that_has_succeeded_is_recorded_while_its_run_goes_on(self, world: World) -> None:
         token = world.submitted()
         assert receive(token, FINISHED, NOW) == NOTHING
-        assert world.note(token) is not None
+        assert world.record(token) is not None
 
     @pytest.mark.parametrize("state", [DagRunState.SUCCESS, DagRunState.FAILED])
-    def test_that_has_succeeded_is_not_called_after_its_run(
+    def test_that_has_succeeded_awaits_no_callback_after_its_run(
         self, airflow_database: None, state: DagRunState
     ) -> None:
         over = World(state)
         assert reason(check, over.submitted()) == Reason.ENDED
 
-    def test_of_a_run_that_was_queued_again_is_called(self, airflow_database: None) -> None:
+    def test_of_a_run_that_was_queued_again_awaits_its_callback(self, airflow_database: None) -> None:
         check(World(DagRunState.QUEUED).submitted())
 
     def test_that_was_marked_failed_while_it_waited_stays_failed(self, world: World) -> None:
@@ -324,7 +229,7 @@ class TestATaskThatIsNotDeferred:
         assert reason(receive, token, FINISHED, NOW) == Reason.ENDED
         assert world.state() == "deferred"
 
-    def test_that_was_cleared_after_the_note_is_not_resumed_by_it(self, world: World) -> None:
+    def test_that_was_cleared_after_the_delivery_is_not_resumed_by_it(self, world: World) -> None:
         token = world.generating(not_before=NOW + 8)
         receive(token, FINISHED, NOW)
         world.change(max_tries=3)
@@ -367,24 +272,12 @@ class TestATaskIsResumedOnce:
     def test_when_the_same_delivery_comes_many_times_at_once(self, world: World) -> None:
         for map_index in range(10):
             token = world.generating(map_index=map_index)
-            receipts = at_once([lambda token=token: receive(token, FINISHED, NOW)] * 4)
-            assert sorted(receipt.resumed for receipt in receipts) == [0, 0, 0, 1]
-            assert sorted(receipt.repeated for receipt in receipts) == [False, True, True, True]
-            note = world.note(token)
-            assert note is not None
-            assert note.resumed == (("generate", map_index),)
-
-
-def at_once(calls: Sequence[Callable[[], Any]]) -> list[Any]:
-    """The results of calls that begin together, each in its own thread."""
-    gate = threading.Barrier(len(calls))
-
-    def run(call: Callable[[], Any]) -> Any:
-        gate.wait()
-        return call()
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(run, calls))
+            results = at_once([lambda token=token: receive(token, FINISHED, NOW)] * 4)
+            assert sorted(result.resumed for result in results) == [0, 0, 0, 1]
+            assert sorted(result.repeated for result in results) == [False, True, True, True]
+            record = world.record(token)
+            assert record is not None
+            assert record.resumed == (("generate", map_index),)
 
 
 class TestAToken:
@@ -437,7 +330,7 @@ class TestAToken:
     def test_does_not_reach_another_purchase(self, world: World) -> None:
         token = world.generating()
         assert reason(receive, token, Delivery("task_2", "success"), NOW) == Reason.OTHER_TASK
-        assert world.note(token) is None
+        assert world.record(token) is None
         assert world.state() == "deferred"
 
     def test_that_nothing_was_delivered_for_resumes_nobody(self, world: World) -> None:
@@ -448,11 +341,11 @@ class TestAToken:
         token = world.generating()
         check(token)
         assert world.state() == "deferred"
-        assert world.note(token) is None
+        assert world.record(token) is None
 
 
 class TestATopUp:
-    def test_is_called_by_its_own_token(self, world: World) -> None:
+    def test_is_delivered_with_its_own_token(self, world: World) -> None:
         first, second = world.token(), world.token()
         kept = {KEY: bought(("task_1", first), ("task_2", second))}
         world.task(waits_for=trigger_kwargs("task_2"), kept=kept)
@@ -460,7 +353,7 @@ class TestATopUp:
         assert receive(first, FINISHED, NOW) == NOTHING
         assert receive(second, Delivery("task_2", "success"), NOW + 1) == ReceiveResult(resumed=1)
         assert ResumeEvent.from_event(world.event()) == replace(
-            TOLD, delivered_at=NOW + 1, seedream_task_ids=("task_2",)
+            RESUMED, delivered_at=NOW + 1, seedream_task_ids=("task_2",)
         )
 
     def test_resumes_the_task_that_its_first_purchase_has_resumed(self, world: World) -> None:
@@ -472,7 +365,7 @@ class TestATopUp:
             rows.defer(run, "generate", classpath=TRIGGER, kwargs=trigger_kwargs("task_2"))
         assert receive(second, Delivery("task_2", "success"), NOW + 30).resumed == 1
 
-    def test_leaves_the_newest_note_to_other_tasks(self, world: World) -> None:
+    def test_leaves_the_newest_delivery_record_to_other_tasks(self, world: World) -> None:
         first, second = world.token(), world.token()
         world.task(state=TaskInstanceState.RUNNING, kept={KEY: bought(("task_1", first), ("task_2", second))})
         receive(first, FINISHED, NOW)
@@ -483,14 +376,14 @@ class TestATopUp:
 class TestASubmissionWithoutAnAnswer:
     """A worker between the POST and its record, or killed there."""
 
-    def test_is_noted_with_the_task_id_that_the_callback_names(self, world: World) -> None:
+    def test_is_recorded_with_the_task_id_that_the_callback_names(self, world: World) -> None:
         token = world.token()
         world.task(state=TaskInstanceState.RUNNING, kept={KEY: bought(intent=token)})
         check(token)
         assert receive(token, Delivery("task_9", "success"), NOW) == ReceiveResult(again_at=NOW + SOON)
-        note = world.note(token)
-        assert note is not None
-        assert note.seedream_task_id == "task_9"
+        record = world.record(token)
+        assert record is not None
+        assert record.seedream_task_id == "task_9"
 
     def test_is_resumed_when_it_was_recorded_and_has_deferred_meanwhile(self, world: World) -> None:
         token = world.token()
@@ -510,13 +403,13 @@ class TestASubmissionWithoutAnAnswer:
         token = world.token()
         world.task(state=TaskInstanceState.RUNNING, kept={KEY: bought(intent=token)})
         receive(token, FORGED, NOW)
-        receipt = receive(token, FINISHED, NOW + 2)
-        assert receipt == ReceiveResult(again_at=NOW + 2 + SOON)
-        note = DeliveryRecord(
+        result = receive(token, FINISHED, NOW + 2)
+        assert result == ReceiveResult(again_at=NOW + 2 + SOON)
+        record = DeliveryRecord(
             digest=token.digest, seedream_task_id="task_1", state="success", delivered_at=NOW + 2
         )
-        assert world.note(token) == note
-        assert world.xcom(token) == note.to_json()
+        assert world.record(token) == record
+        assert world.xcom(token) == record.to_json()
 
     def test_that_was_forged_about_hears_the_truth_after_it_was_recorded(self, world: World) -> None:
         token = world.token()
@@ -528,9 +421,9 @@ class TestASubmissionWithoutAnAnswer:
         assert reason(receive, token, FORGED, NOW) == Reason.OTHER_TASK
         assert receive(token, FINISHED, NOW + 2) == ReceiveResult(resumed=1)
         assert receive(token, FINISHED, NOW + 3) == ReceiveResult(repeated=True)
-        note = world.note(token)
-        assert note is not None
-        assert note.seedream_task_id == "task_1"
+        record = world.record(token)
+        assert record is not None
+        assert record.seedream_task_id == "task_1"
 
     def test_is_resumed_again_by_the_truth_after_a_forgery_has_resumed_it(self, world: World) -> None:
         token = world.token()
@@ -546,9 +439,9 @@ class TestASubmissionWithoutAnAnswer:
         world.task(state=TaskInstanceState.RUNNING, kept={KEY: bought(intent=token)})
         receive(token, FINISHED, NOW)
         assert receive(token, FINISHED, NOW + 30).repeated
-        note = world.note(token)
-        assert note is not None
-        assert note.delivered_at == NOW
+        record = world.record(token)
+        assert record is not None
+        assert record.delivered_at == NOW
 
 
 class TestATaskThatEndedBeforeItKnewWhatItBought:
@@ -565,17 +458,17 @@ class TestATaskThatEndedBeforeItKnewWhatItBought:
         return token
 
     @pytest.mark.parametrize("state", ENDED)
-    def test_is_noted_and_resumes_nobody(self, world: World, state: TaskInstanceState) -> None:
+    def test_is_recorded_and_resumes_nobody(self, world: World, state: TaskInstanceState) -> None:
         token = self.lost(world, state)
         check(token)
         assert resume(token, NOW) == NOTHING
         assert receive(token, FINISHED, NOW) == NOTHING
         assert world.state() == state
-        note = world.note(token)
-        assert note is not None
-        assert note.seedream_task_id == "task_1"
+        record = world.record(token)
+        assert record is not None
+        assert record.seedream_task_id == "task_1"
 
-    def test_is_noted_after_its_run_too(self, airflow_database: None) -> None:
+    def test_is_recorded_after_its_run_too(self, airflow_database: None) -> None:
         token = self.lost(World(DagRunState.FAILED))
         assert receive(token, FINISHED, NOW) == NOTHING
 
@@ -609,7 +502,7 @@ class TestATaskThatEndedBeforeItKnewWhatItBought:
     def test_is_not_sent_after_a_job_that_failed(self, world: World, lines: Callable[[], list[str]]) -> None:
         token = self.lost(world)
         assert receive(token, Delivery("task_1", "failed"), NOW) == NOTHING
-        assert world.note(token) is not None
+        assert world.record(token) is not None
         assert lines() == []
 
     def test_is_nobodys_concern_after_it_was_cleared(
@@ -619,17 +512,17 @@ class TestATaskThatEndedBeforeItKnewWhatItBought:
         world.change(max_tries=3)
         assert reason(check, token) == Reason.ENDED
         assert reason(receive, token, FINISHED, NOW) == Reason.ENDED
-        assert world.note(token) is None
+        assert world.record(token) is None
         assert lines() == []
 
-    def test_keeps_the_note_that_it_had_when_it_was_cleared(self, world: World) -> None:
+    def test_keeps_the_delivery_record_that_it_had_when_it_was_cleared(self, world: World) -> None:
         token = self.lost(world)
         receive(token, FINISHED, NOW)
         world.change(max_tries=3)
         assert receive(token, FORGED, NOW + 2) == ReceiveResult(repeated=True)
-        note = world.note(token)
-        assert note is not None
-        assert note.seedream_task_id == "task_1"
+        record = world.record(token)
+        assert record is not None
+        assert record.seedream_task_id == "task_1"
 
     def test_is_unknown_when_its_rows_are_gone(self, world: World) -> None:
         token = world.token()
@@ -642,7 +535,7 @@ class TestMappedTasks:
         tokens = [world.generating(map_index=index) for index in range(3)]
         assert receive(tokens[1], FINISHED, NOW).resumed == 1
         assert [world.state(map_index=index) for index in range(3)] == ["deferred", "scheduled", "deferred"]
-        assert [world.note(token) is not None for token in tokens] == [False, True, False]
+        assert [world.record(token) is not None for token in tokens] == [False, True, False]
         assert [world.xcom(token) is not None for token in tokens] == [False, True, False]
 
     def test_a_sensor_is_found_whatever_its_map_index(self, world: World) -> None:
@@ -658,7 +551,7 @@ class TestSensors:
         token = world.submitted()
         world.sensor("wait", token)
         assert receive(token, FINISHED, NOW) == ReceiveResult(resumed=1)
-        assert ResumeEvent.from_event(world.event("wait")) == TOLD
+        assert ResumeEvent.from_event(world.event("wait")) == RESUMED
         assert world.state("submit") == "success"
 
     def test_one_is_ready_and_one_dwells(self, world: World) -> None:
@@ -722,7 +615,7 @@ class TestSensors:
             lambda token=token, task_id=task_id: receive(token, Delivery(task_id, "success"), NOW)
             for token, task_id in zip(tokens, ids, strict=True)
         ]
-        assert sum(receipt.resumed for receipt in at_once(calls)) == 3
+        assert sum(result.resumed for result in at_once(calls)) == 3
         assert {world.state(name) for name in "zam"} == {"scheduled"}
 
 
@@ -755,29 +648,8 @@ class TestABusyDatabase:
     def hangs(self, monkeypatch: pytest.MonkeyPatch, token: CallbackToken) -> None:
         """A statement that waits for no lock has its limit, too."""
         with monkeypatch.context() as patch:
-            patch.setattr(deliveries, "_query", lambda _: select(func.pg_sleep(60)))
-            patch.setattr(deliveries, "_locked", lambda query: query)
+            patch.setattr(deliveries, "_select_task", lambda _: select(func.pg_sleep(60)))
+            patch.setattr(deliveries, "_lock", lambda query: query)
             for call in check, partial(resume, now=NOW), partial(receive, delivery=FINISHED, now=NOW):
                 with pytest.raises(OperationalError, match="statement timeout"):
                     call(token)
-
-
-class TestThePlan:
-    @given(
-        not_before=st.floats(allow_nan=True),
-        now=st.floats(min_value=0, max_value=4e9),
-        state=st.sampled_from([None, *TaskInstanceState]),
-        seedream_task_id=st.sampled_from(["task_1", "task_2"]),
-    )
-    def test_never_resumes_but_a_deferred_task_of_this_purchase_after_its_dwell(
-        self, not_before: float, now: float, state: State, seedream_task_id: str
-    ) -> None:
-        note = DeliveryRecord(digest="d", seedream_task_id="task_1", state="success", delivered_at=now)
-        wait = Wait(frozenset(["task_1"]), not_before) if state == "deferred" else None
-        plan = Plan.of([Candidate("t", -1, state, wait)], note, seedream_task_id, now)
-        if plan.ready:
-            assert state == "deferred"
-            assert seedream_task_id == "task_1"
-            assert not_before <= now
-        if plan.again_at is not None:
-            assert plan.again_at > now

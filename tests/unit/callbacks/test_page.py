@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_seedream.apixo.model import SEEDREAM_4_5
-from airflow_provider_seedream.callback_endpoint.limits import Limits
+from airflow_provider_seedream.callback_endpoint.limits import EndpointLimits
 from airflow_provider_seedream.callback_endpoint.retries import LONGEST_SECONDS
 from airflow_provider_seedream.callback_endpoint.standing import Reason
 from airflow_provider_seedream.callbacks.address import make_callback_url
@@ -20,7 +20,7 @@ from airflow_provider_seedream.worker.waiting import CALLBACK_POLL_SECONDS
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "callbacks.md").read_text()
 WORDS = " ".join(PAGE.split())
-LIMITS = Limits()
+LIMITS = EndpointLimits()
 LOOKS = [tier.pace.first_poll for tier in SEEDREAM_4_5.resolutions.values()]
 
 
@@ -32,8 +32,8 @@ LOOKS = [tier.pace.first_poll for tier in SEEDREAM_4_5.resolutions.values()]
         f"with bursts of {LIMITS.burst}",
         f"More than about {LIMITS.per_second:.0f} a second of these get 503",
         f"{LIMITS.bodies} bodies being read, {LIMITS.threads} calls of the database, {LIMITS.waiting} calls "
-        f"waiting, {LIMITS.desk_seconds:.0f} s for each, and {LIMITS.later_threads} calls more",
-        f"{LIMITS.later:,} deliveries in the memory of each process, and a minute of tries",
+        f"waiting, {LIMITS.database_seconds:.0f} s for each, and {LIMITS.retry_threads} calls more",
+        f"{LIMITS.retries:,} deliveries in the memory of each process, and a minute of tries",
         f"`[seedream] min_deferral_seconds` ({DEFAULT_MIN_DEFERRAL_SECONDS:.0f})",
         f"{LOOKS[0]:.0f} s after the submission with 2K, {LOOKS[1]:.0f} s with 4K), then every "
         f"{CALLBACK_POLL_SECONDS:.0f} s",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_seedream.gallery.markdown import literal, thumbnails
+from airflow_provider_seedream.gallery.markdown import render_literal, render_thumbnails
 from airflow_provider_seedream.urls import TaskAddress
 
 TASK = TaskAddress("studio", "manual__2026-11-22T10:00:00+00:00", "generate")
@@ -18,7 +18,7 @@ def result(images: int, prompt: str = "a fox") -> dict[str, Any]:
 
 class TestThumbnails:
     def test_stand_under_their_numbers_and_lead_to_their_pages(self) -> None:
-        assert thumbnails(TASK, result(2)).splitlines() == [
+        assert render_thumbnails(TASK, result(2)).splitlines() == [
             "| **1** | **2** |",
             "| :---: | :---: |",
             f"| [![1\\: a fox]({ROOT}/1/thumbnail)]({ROOT}/1) "
@@ -27,19 +27,19 @@ class TestThumbnails:
 
     @pytest.mark.parametrize("images", [1, 2, 3, 4, 10])
     def test_are_all_there_in_rows_of_equal_length(self, images: int) -> None:
-        rows = thumbnails(TASK, result(images)).splitlines()
+        rows = render_thumbnails(TASK, result(images)).splitlines()
         assert sum(row.count("/thumbnail") for row in rows) == images
         assert len({row.count("|") for row in rows}) == 1
 
     def test_are_found_below_the_base_path_of_airflow(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://example.org/airflow/")
-        assert f"(/airflow{ROOT}/1/thumbnail)" in thumbnails(TASK, result(1))
+        assert f"(/airflow{ROOT}/1/thumbnail)" in render_thumbnails(TASK, result(1))
 
     def test_of_a_result_without_images_are_a_sentence(self) -> None:
-        assert thumbnails(TASK, {"urls": ["https://x.example/1.png"]}) == "No image was saved."
+        assert render_thumbnails(TASK, {"urls": ["https://x.example/1.png"]}) == "No image was saved."
 
     def test_of_plain_urls_have_no_prompt_to_show(self) -> None:
-        assert "![1\\: Image]" in thumbnails(TASK, {"request": None, "images": [{"index": 1}]})
+        assert "![1\\: Image]" in render_thumbnails(TASK, {"request": None, "images": [{"index": 1}]})
 
 
 class TestAPromptIsText:
@@ -55,7 +55,7 @@ class TestAPromptIsText:
         ],
     )
     def test_in_a_thumbnails_description(self, prompt: str) -> None:
-        row = thumbnails(TASK, result(1, prompt)).splitlines()[-1]
+        row = render_thumbnails(TASK, result(1, prompt)).splitlines()[-1]
         description = re.fullmatch(r"\| \[!\[(.*)\]\([^()]*\)\]\([^()]*\) \|", row)
         assert description
         # What is not a word or a space has its backslash, so Markdown takes nothing of it for markup.
@@ -63,7 +63,7 @@ class TestAPromptIsText:
         assert re.sub(r"\\(.)", r"\1", description[1]) == f"1: {' '.join(prompt.split())}"
 
     def test_of_which_a_description_holds_the_beginning(self) -> None:
-        assert len(thumbnails(TASK, result(1, "x" * 5000))) < 600
+        assert len(render_thumbnails(TASK, result(1, "x" * 5000))) < 600
 
     @pytest.mark.parametrize(
         ("text", "shown"),
@@ -75,4 +75,4 @@ class TestAPromptIsText:
         ],
     )
     def test_where_it_is_shown_as_it_is(self, text: str, shown: str) -> None:
-        assert literal(text) == shown
+        assert render_literal(text) == shown

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import date, timedelta
 from typing import Any
 
+import pendulum
 import pytest
 from sqlalchemy import event, select
 from sqlalchemy.dialects import mysql, postgresql, sqlite
@@ -15,7 +15,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from airflow_provider_seedream.apixo.records import SUBMISSION_KEY
 from airflow_provider_seedream.gallery import queries
 from airflow_provider_seedream.gallery.queries import Cursor, Page, Scope, read_page
-from airflow_provider_seedream.gallery.view_models import Filters, Picture, Placeholder, Progress
+from airflow_provider_seedream.gallery.view_models import Filters, Placeholder, Progress, TileImage
 from airflow_provider_seedream.storage.index import SAVED_KEY, IndexEntry
 from airflow_provider_seedream.urls import TaskAddress
 from tests.support.metadata_rows import START, MetadataRows, after, saved_entry, submission
@@ -37,6 +37,8 @@ def rows(session: Any) -> MetadataRows:
 
 
 ALL = Scope(dag_ids=frozenset(["art"]))
+DAY = pendulum.instance(START)
+FIRST_DAY, LAST_DAY = pendulum.date(1, 1, 1), pendulum.date(9999, 12, 31)
 
 
 def bought(task_id: str = "task_1", prompt: str = "a fox", images: int = 1) -> dict[str, Any]:
@@ -57,8 +59,8 @@ class TestPictures:
     ) -> None:
         rows.task(rows.run("art", "r1"), "draw", xcoms=bought() | saved(images=2))
         first, second = read_page(session, ALL).tiles
-        assert isinstance(first, Picture)
-        assert first == Picture(
+        assert isinstance(first, TileImage)
+        assert first == TileImage(
             task=TaskAddress("art", "r1", "draw"), index=1, of=2, prompt="a fox", name="task_1-1.png",
             width=2048, height=2048, cost_usd=0.035, reused=False, at=START,
         )  # fmt: skip
@@ -89,18 +91,18 @@ class TestPictures:
         rows.task(run, "forged", xcoms={SAVED_KEY: value})
         rows.task(run, "draw", xcoms=saved())
         assert prompts(read_page(session, ALL)) == ["a fox"]
-        assert queries.saved_by(session, TaskAddress("art", "r1", "forged")) is None
+        assert queries.find_saved(session, TaskAddress("art", "r1", "forged")) is None
 
     def test_an_entry_is_found_by_its_task_instance_only(self, rows: MetadataRows, session: Any) -> None:
         rows.task(rows.run("art", "r1"), "draw", 3, xcoms=saved("task_9"))
-        entry = queries.saved_by(session, TaskAddress("art", "r1", "draw", 3))
+        entry = queries.find_saved(session, TaskAddress("art", "r1", "draw", 3))
         assert entry == IndexEntry.from_json(saved_entry("task_9"))
         for other in (
             TaskAddress("art", "r1", "draw"),
             TaskAddress("art", "r2", "draw", 3),
             TaskAddress("x", "r1", "draw", 3),
         ):
-            assert queries.saved_by(session, other) is None
+            assert queries.find_saved(session, other) is None
 
 
 class TestScopes:
@@ -147,7 +149,7 @@ class TestThreeSteps:
         rows.task(run, "submit", operator="SeedreamSubmitOperator", xcoms=bought())
         rows.task(run, "download", operator="SeedreamDownloadOperator", xcoms=saved())
         (tile,) = read_page(session, replace(ALL, run_id="r1", task_id="submit")).tiles
-        assert isinstance(tile, Picture)
+        assert isinstance(tile, TileImage)
         assert tile.task.task_id == "download"
 
     def test_a_run_that_ended_without_saving_says_so(self, rows: MetadataRows, session: Any) -> None:
@@ -177,7 +179,7 @@ class TestThreeSteps:
     def test_images_of_another_run_are_not_taken_for_its_own(self, rows: MetadataRows, session: Any) -> None:
         rows.task(rows.run("art", "r1", state="running"), "submit", operator="OurSubmit", xcoms=bought())
         rows.task(rows.run("art", "r2"), "download", xcoms=saved(), at=after(-1))
-        assert [type(tile) for tile in read_page(session, ALL).tiles] == [Placeholder, Picture]
+        assert [type(tile) for tile in read_page(session, ALL).tiles] == [Placeholder, TileImage]
 
     def test_one_purchase_does_not_load_what_the_rest_of_the_run_has_saved(
         self, rows: MetadataRows, session: Any, monkeypatch: pytest.MonkeyPatch
@@ -187,8 +189,8 @@ class TestThreeSteps:
             rows.task(run, "draw", index, xcoms=saved(f"task_{index}"), at=after(-1 - index))
         rows.task(run, "submit", operator="OurSubmit", xcoms=bought("task_7"), at=after(1))
         loaded: list[Any] = []
-        result = queries._result
-        monkeypatch.setattr(queries, "_result", lambda row: loaded.append(row.key) or result(row))
+        result = queries._make_row
+        monkeypatch.setattr(queries, "_make_row", lambda row: loaded.append(row.key) or result(row))
         (tile,) = read_page(session, replace(ALL, run_id="r1", task_id="submit")).tiles
         assert (tile.task.map_index, loaded) == (7, [SUBMISSION_KEY, SAVED_KEY])
 
@@ -218,7 +220,7 @@ class TestThreeSteps:
         ],
     )
     def test_every_database_of_airflow_can_be_asked(self, dialect: Any, path: str) -> None:
-        query = select(queries._saved_task_id(dialect.name).in_(["task_1"]))
+        query = select(queries._extract_task_id(dialect.name).in_(["task_1"]))
         assert path in str(query.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
 
 
@@ -359,7 +361,7 @@ class TestAddressesThatNoDatabaseTakes:
         ids=repr,
     )
     def test_have_saved_nothing(self, session: Any, task: TaskAddress) -> None:
-        assert queries.saved_by(session, task) is None
+        assert queries.find_saved(session, task) is None
 
 
 class TestFilters:
@@ -370,7 +372,7 @@ class TestFilters:
             (1, "art", "一只狐狸"),
             (2, "shop", "A mug"),
         ):
-            at = START + timedelta(days=day)
+            at = DAY.add(days=day)
             rows.task(rows.run(dag_id, f"r{day}", at=at), "draw", xcoms=saved(prompt=prompt), at=at)
 
     @pytest.mark.parametrize(
@@ -381,12 +383,15 @@ class TestFilters:
             (Filters(text="FÜCHSE"), ["Füchse im Wald"]),
             (Filters(text="狐狸"), ["一只狐狸"]),
             (Filters(text="100%_"), []),
-            (Filters(since=(START + timedelta(days=1)).date()), ["A mug", "一只狐狸"]),
-            (Filters(until=START.date()), ["Füchse im Wald"]),
-            (Filters(since=date.min, until=date.max), ["A mug", "一只狐狸", "Füchse im Wald"]),
-            (Filters(since=date.max), []),
-            (Filters(until=date.min), []),
-            (Filters(since=START.date(), until=START.date(), text="mug"), []),
+            (Filters(since=DAY.add(days=1).date()), ["A mug", "一只狐狸"]),
+            (Filters(until=DAY.date()), ["Füchse im Wald"]),
+            (
+                Filters(since=pendulum.date(1, 1, 1), until=pendulum.date(9999, 12, 31)),
+                ["A mug", "一只狐狸", "Füchse im Wald"],
+            ),
+            (Filters(since=LAST_DAY), []),
+            (Filters(until=FIRST_DAY), []),
+            (Filters(since=DAY.date(), until=DAY.date(), text="mug"), []),
         ],
     )
     def test_by_dag_by_words_and_by_day(self, session: Any, filters: Filters, found: list[str]) -> None:
@@ -409,7 +414,7 @@ class TestPaging:
         cursor, pages = None, 0
         while cursor is not None or not pages:
             page = read_page(session, ALL, Cursor.from_text(cursor.to_text()) if cursor else None)
-            seen += [(tile.task.map_index, tile.index) for tile in page.tiles if isinstance(tile, Picture)]
+            seen += [(tile.task.map_index, tile.index) for tile in page.tiles if isinstance(tile, TileImage)]
             cursor, pages = page.older, pages + 1
         assert len(seen) == len(set(seen)) == 40
         assert pages == 5
@@ -444,8 +449,8 @@ class TestPaging:
         for index in range(20):
             rows.task(run, "draw", index, xcoms=saved(prompt=f"number {index}"), at=after(index))
         limits: list[int] = []
-        results = queries._results
-        monkeypatch.setattr(queries, "_results", lambda *given: limits.append(given[-1]) or results(*given))
+        results = queries._read_rows
+        monkeypatch.setattr(queries, "_read_rows", lambda *given: limits.append(given[-1]) or results(*given))
         assert prompts(read_page(session, replace(ALL, filters=Filters(text="number 0")))) == ["number 0"]
         assert limits == [3, 21]
 
@@ -464,7 +469,7 @@ class TestPaging:
     )
     def test_an_address_that_no_database_takes_is_no_page(self, fields: tuple[Any, ...]) -> None:
         with pytest.raises(ValueError, match="not a page's address"):
-            Cursor.from_text(Cursor(START, *fields).to_text())
+            Cursor.from_text(Cursor(DAY, *fields).to_text())
 
     def test_nor_is_one_that_is_nested_without_end(self) -> None:
         text = base64.urlsafe_b64encode(b"[" * 200_000).decode()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
 from html.parser import HTMLParser
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pendulum
 import pytest
 
 from airflow_provider_seedream.gallery import rendering
@@ -18,18 +18,18 @@ from airflow_provider_seedream.gallery.view_models import (
     GalleryView,
     ImageView,
     MessageView,
-    Picture,
     Placeholder,
     Progress,
+    TileImage,
 )
 from airflow_provider_seedream.storage.manifest import Manifest, SavedImage
 from airflow_provider_seedream.urls import TaskAddress
 
-AT = datetime(2026, 11, 22, 12, 3, 10, tzinfo=UTC)
+AT = pendulum.datetime(2026, 11, 22, 12, 3, 10)
 TASK = TaskAddress("refresh", "manual__2026-11-22T12:00:00+00:00", "generate")
 RUN = replace(TASK, task_id="")
 PREFIX = {"root": "/airflow/seedream", "airflow_root": "/airflow"}
-PICTURE = Picture(
+TILE = TileImage(
     task=TASK,
     index=2,
     of=4,
@@ -107,33 +107,33 @@ class Document(HTMLParser):
 
 def browse(*tiles: Any, **view: Any) -> Document:
     return Document(
-        rendering.gallery(
+        rendering.render_gallery(
             GalleryView(tiles=tiles, **{**PREFIX, "filters": Filters(), "dag_ids": ["refresh"], **view})
         )
     )
 
 
 def scoped(scope: TaskAddress, *tiles: Any, **view: Any) -> Document:
-    return Document(rendering.gallery(GalleryView(tiles=tiles, scope=scope, **PREFIX, **view)))
+    return Document(rendering.render_gallery(GalleryView(tiles=tiles, scope=scope, **PREFIX, **view)))
 
 
 def image_page(**view: Any) -> Document:
     known = {"task": TASK, "manifest": MANIFEST, "image": IMAGE, "previous": 1, "next": 3, **PREFIX}
-    return Document(rendering.image(ImageView(index=2, of=4, **{**known, **view})))
+    return Document(rendering.render_image(ImageView(index=2, of=4, **{**known, **view})))
 
 
 def pages_with(text: str) -> Iterator[Document]:
     """All pages, with a text in every field that a user, a DAG or a storage fills."""
     task = TaskAddress(text, text, text, 3)
-    picture = replace(PICTURE, task=task, prompt=text, name=text)
-    tiles = [picture, *(replace(tile, task=task, prompt=text) for tile in (GENERATING, FAILED, NOT_KEPT))]
+    tile = replace(TILE, task=task, prompt=text, name=text)
+    tiles = [tile, *(replace(tile, task=task, prompt=text) for tile in (GENERATING, FAILED, NOT_KEPT))]
     filters = Filters(dag_id=text, text=text)
     yield browse(*tiles, filters=filters, dag_ids=[text], notice=text)
     yield browse(*tiles, filters=filters, dag_ids=["another"])
     yield scoped(task, *tiles)
     yield image_page(task=task, manifest=manifest_with(text), image=image_with(text))
     yield image_page(task=task, problem=text)
-    yield Document(rendering.message(MessageView(root="/seedream", title=text, text=text)))
+    yield Document(rendering.render_message(MessageView(root="/seedream", title=text, text=text)))
 
 
 def image_with(text: str) -> SavedImage:
@@ -177,7 +177,7 @@ class TestTextIsNeverMarkup:
 
     @pytest.mark.parametrize("text", ["\ud800 alone", "nul \x00", "escape \x1b[31m"])
     def test_what_no_document_may_hold_is_replaced(self, text: str) -> None:
-        page = rendering.gallery(GalleryView(tiles=[replace(PICTURE, prompt=text)], scope=RUN, **PREFIX))
+        page = rendering.render_gallery(GalleryView(tiles=[replace(TILE, prompt=text)], scope=RUN, **PREFIX))
         assert b"\xef\xbf\xbd" in page.encode()
         assert not re.search(r"[\x00\x1b]", page)
 
@@ -186,12 +186,10 @@ class TestTextIsNeverMarkup:
         assert "\ufffd" not in image_page(manifest=manifest).text
 
     def test_a_prompt_may_run_from_right_to_left(self) -> None:
-        assert {"class": "prompt", "dir": "auto"} in browse(PICTURE).all("p")
+        assert {"class": "prompt", "dir": "auto"} in browse(TILE).all("p")
 
     def test_a_tile_holds_the_beginning_of_a_long_prompt(self) -> None:
-        prompt = next(
-            text for text in browse(replace(PICTURE, prompt="x" * 5000)).text.split() if "xx" in text
-        )
+        prompt = next(text for text in browse(replace(TILE, prompt="x" * 5000)).text.split() if "xx" in text)
         assert len(prompt) == 300
         assert prompt.endswith("…")
 
@@ -225,74 +223,74 @@ class TestAddressesBeginWithThePrefix:
 
     def test_a_tile_opens_its_image(self) -> None:
         assert {"class": "open frame", "href": f"/airflow/seedream{TASK.make_image_path(2)}"} in browse(
-            PICTURE
+            TILE
         ).all("a")
 
     def test_a_tile_shows_its_thumbnail_and_never_the_file(self) -> None:
-        page = browse(PICTURE)
+        page = browse(TILE)
         assert [img["src"] for img in page.all("img")] == [f"/airflow/seedream{TASK.make_thumbnail_path(2)}"]
 
     def test_a_tile_leads_to_the_task_in_airflow(self) -> None:
-        links = [link["href"] for link in browse(PICTURE).all("a") if "data-airflow" in link]
+        links = [link["href"] for link in browse(TILE).all("a") if "data-airflow" in link]
         assert links == [f"/airflow{TASK.airflow_path}"]
 
     def test_pages_lead_to_older_and_newest_images(self) -> None:
-        page = browse(PICTURE, older="/?cursor=x&text=a", newest="/?text=a")
+        page = browse(TILE, older="/?cursor=x&text=a", newest="/?text=a")
         assert "/airflow/seedream/?cursor=x&text=a" in page.values("href")
         assert "/airflow/seedream/?text=a" in page.values("href")
 
     def test_at_the_root_of_a_host_there_is_none(self) -> None:
-        page = browse(PICTURE, root="/seedream", airflow_root="")
+        page = browse(TILE, root="/seedream", airflow_root="")
         assert TASK.airflow_path in page.values("href")
         assert page.all("form")[0]["action"] == "/seedream/"
 
 
 class TestAnImageIsDescribed:
     def test_by_its_prompt_and_its_place(self) -> None:
-        assert browse(PICTURE).values("alt") == ["a lighthouse at dusk, image 2 of 4"]
+        assert browse(TILE).values("alt") == ["a lighthouse at dusk, image 2 of 4"]
 
     def test_a_single_image_has_no_place(self) -> None:
-        assert browse(replace(PICTURE, index=1, of=1)).values("alt") == ["a lighthouse at dusk"]
+        assert browse(replace(TILE, index=1, of=1)).values("alt") == ["a lighthouse at dusk"]
 
     def test_by_its_file_where_the_prompt_is_not_known(self) -> None:
-        assert browse(replace(PICTURE, prompt="")).values("alt") == ["art/lighthouse-2.png, image 2 of 4"]
+        assert browse(replace(TILE, prompt="")).values("alt") == ["art/lighthouse-2.png, image 2 of 4"]
 
     def test_not_by_thousands_of_characters(self) -> None:
-        (alt,) = browse(replace(PICTURE, prompt="a fox\n" * 900)).values("alt")
+        (alt,) = browse(replace(TILE, prompt="a fox\n" * 900)).values("alt")
         assert alt.startswith("a fox a fox")
         assert alt.endswith("…, image 2 of 4")
         assert len(alt) < 150
 
     def test_its_pixels_cost_and_time_are_told(self) -> None:
-        text = browse(PICTURE).text
+        text = browse(TILE).text
         assert "2848 × 1600 0.035 USD 2026-11-22 12:03:10 UTC refresh manual__2026" in text  # noqa: RUF001
 
     def test_a_reused_image_cost_nothing(self) -> None:
-        assert "reused, 0 USD" in browse(replace(PICTURE, reused=True, cost_usd=0)).text
+        assert "reused, 0 USD" in browse(replace(TILE, reused=True, cost_usd=0)).text
 
     def test_what_is_not_known_is_not_told(self) -> None:
-        text = browse(replace(PICTURE, width=0, height=0, cost_usd=None)).text
+        text = browse(replace(TILE, width=0, height=0, cost_usd=None)).text
         assert "×" not in text  # noqa: RUF001
         assert "USD" not in text
 
     def test_times_are_in_utc(self) -> None:
-        assert "12:03:10 UTC" in browse(replace(PICTURE, at=AT.astimezone(ZoneInfo("Asia/Tokyo")))).text
+        assert "12:03:10 UTC" in browse(replace(TILE, at=AT.astimezone(ZoneInfo("Asia/Tokyo")))).text
 
 
 class TestATileSaysWhereItComesFrom:
     def test_under_browse_its_dag_and_run(self) -> None:
-        assert f"{TASK.dag_id} {TASK.run_id}" in browse(PICTURE).text
+        assert f"{TASK.dag_id} {TASK.run_id}" in browse(TILE).text
 
     def test_on_a_run_its_task(self) -> None:
-        assert "UTC generate[7]" in scoped(RUN, replace(PICTURE, task=replace(TASK, map_index=7))).text
+        assert "UTC generate[7]" in scoped(RUN, replace(TILE, task=replace(TASK, map_index=7))).text
 
     def test_on_a_task_its_map_index(self) -> None:
-        assert "UTC generate[7]" in scoped(TASK, replace(PICTURE, task=replace(TASK, map_index=7))).text
+        assert "UTC generate[7]" in scoped(TASK, replace(TILE, task=replace(TASK, map_index=7))).text
 
     def test_nothing_that_the_page_says_already(self) -> None:
         mapped = replace(TASK, map_index=7)
-        assert not scoped(TASK, PICTURE).values("data-airflow")
-        assert not scoped(mapped, replace(PICTURE, task=mapped)).values("data-airflow")
+        assert not scoped(TASK, TILE).values("data-airflow")
+        assert not scoped(mapped, replace(TILE, task=mapped)).values("data-airflow")
 
 
 class TestATaskWithoutImagesSaysWhy:
@@ -306,7 +304,7 @@ class TestATaskWithoutImagesSaysWhy:
 
     def test_without_script_a_reload_shows_them(self) -> None:
         assert "reload this page" in scoped(RUN, GENERATING).text
-        assert "reload this page" not in scoped(RUN, PICTURE, FAILED, NOT_KEPT).text
+        assert "reload this page" not in scoped(RUN, TILE, FAILED, NOT_KEPT).text
 
     def test_failed_with_the_way_to_the_log(self) -> None:
         page = scoped(TASK, FAILED)
@@ -322,23 +320,23 @@ class TestATaskWithoutImagesSaysWhy:
 class TestATileIsReplacedWhenItsContentChanges:
     """The script compares these keys."""
 
-    def key(self, tile: Picture | Placeholder) -> str:
+    def key(self, tile: TileImage | Placeholder) -> str:
         (tag,) = scoped(RUN, tile).values("data-key")
         return tag
 
     def test_an_image_that_was_made_anew(self) -> None:
-        assert self.key(PICTURE) == self.key(replace(PICTURE))
-        assert self.key(PICTURE) != self.key(replace(PICTURE, at=AT + timedelta(minutes=1)))
+        assert self.key(TILE) == self.key(replace(TILE))
+        assert self.key(TILE) != self.key(replace(TILE, at=AT.add(minutes=1)))
 
     @pytest.mark.parametrize("change", [{"progress": Progress.FAILED}, {"images": 2}, {"charged_usd": None}])
     def test_a_task_that_went_on(self, change: dict[str, Any]) -> None:
         assert self.key(GENERATING) != self.key(replace(GENERATING, **change))
 
     def test_a_task_that_waits_stays_as_it_is(self) -> None:
-        assert self.key(GENERATING) == self.key(replace(GENERATING, at=AT + timedelta(seconds=5)))
+        assert self.key(GENERATING) == self.key(replace(GENERATING, at=AT.add(seconds=5)))
 
     def test_all_tiles_of_a_page_differ(self) -> None:
-        page = scoped(RUN, PICTURE, replace(PICTURE, index=3), GENERATING)
+        page = scoped(RUN, TILE, replace(TILE, index=3), GENERATING)
         assert len(set(page.values("data-key"))) == 3
 
 
@@ -368,13 +366,18 @@ class TestAnEmptyPageSaysWhatToDo:
         assert "/airflow/seedream/" in page.values("href")
 
     def test_a_page_with_tiles_says_none_of_this(self) -> None:
-        assert not browse(PICTURE).all("h2")
+        assert not browse(TILE).all("h2")
 
 
 class TestTheFilters:
     def test_keep_what_was_chosen(self) -> None:
-        chosen = Filters(dag_id="refresh", text="a fox", since=date(2026, 11, 1), until=date(2026, 11, 22))
-        page = browse(PICTURE, filters=chosen, dag_ids=["other", "refresh"])
+        chosen = Filters(
+            dag_id="refresh",
+            text="a fox",
+            since=pendulum.date(2026, 11, 1),
+            until=pendulum.date(2026, 11, 22),
+        )
+        page = browse(TILE, filters=chosen, dag_ids=["other", "refresh"])
         assert [field["value"] for field in page.all("input")] == ["a fox", "2026-11-01", "2026-11-22"]
         assert [option for option in page.all("option") if "selected" in option] == [{"selected": ""}]
         assert "All DAGs other refresh" in page.text
@@ -385,25 +388,25 @@ class TestTheFilters:
         assert "All DAGs gone refresh" in page.text
 
     def test_are_skipped_by_keyboard(self) -> None:
-        page = browse(PICTURE)
+        page = browse(TILE)
         assert page.all("a")[0] == {"class": "skip", "href": "#tiles"}
         assert "tiles" in page.values("id")
 
     def test_are_under_browse_only(self) -> None:
-        assert not scoped(RUN, PICTURE).all("form")
+        assert not scoped(RUN, TILE).all("form")
 
 
 class TestTheSummary:
     def test_adds_up_a_run(self) -> None:
-        assert "3 images · 0.105 USD" in scoped(RUN, PICTURE, PICTURE, PICTURE, FAILED).text
+        assert "3 images · 0.105 USD" in scoped(RUN, TILE, TILE, TILE, FAILED).text
 
     def test_claims_no_cost_that_is_not_known(self) -> None:
-        text = scoped(RUN, replace(PICTURE, cost_usd=None), PICTURE).text
+        text = scoped(RUN, replace(TILE, cost_usd=None), TILE).text
         assert "2 images" in text
         assert "2 images ·" not in text
 
     def test_is_not_made_from_a_part(self) -> None:
-        assert "1 image" not in scoped(RUN, PICTURE, older="/?cursor=x").text.replace("image 2 of 4", "")
+        assert "1 image" not in scoped(RUN, TILE, older="/?cursor=x").text.replace("image 2 of 4", "")
 
 
 class TestThePageOfAnImage:
@@ -445,7 +448,7 @@ class TestThePageOfAnImage:
         assert neighbours(image_page(previous=None, next=None)) == {}
 
     def test_leads_back_to_its_tile(self) -> None:
-        (tile,) = scoped(TASK, PICTURE).all("li")
+        (tile,) = scoped(TASK, TILE).all("li")
         assert f"/airflow/seedream{TASK.path}#{tile['id']}" in image_page().values("href")
 
     def test_offers_the_file_under_its_own_name(self) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from PIL import Image
 
-from airflow_provider_seedream.gallery.storage_threads import StorageReaders
+from airflow_provider_seedream.gallery.storage_threads import StorageThreads
 from airflow_provider_seedream.gallery.thumbnails import MOST_PIXELS, SIDE, Key, Thumbnails, make_thumbnail
-from airflow_provider_seedream.gallery.verified_images import PictureError
+from airflow_provider_seedream.gallery.verified_images import ImageError
 from airflow_provider_seedream.storage.inspection import MAX_SCANS, decoding
 from tests.support.gates import LONG, Gate
 from tests.support.image_host import picture
@@ -134,14 +134,14 @@ class TestHostileBytesAreRefused:
         ],
     )
     def test_with_one_kind_of_error(self, body: bytes) -> None:
-        with pytest.raises(PictureError) as refused:
+        with pytest.raises(ImageError) as refused:
             make_thumbnail(io.BytesIO(body))
         assert refused.value.status == 422
         assert "secret" not in str(refused.value)
 
     def test_and_so_is_what_takes_too_much_memory(self) -> None:
         side = int(MOST_PIXELS**0.5) + 1
-        with pytest.raises(PictureError, match="too many for a small picture") as refused:
+        with pytest.raises(ImageError, match="too many for a thumbnail") as refused:
             make_thumbnail(io.BytesIO(png(side, side, zlib.compress(b"\0" * 1000))))
         assert refused.value.status == 422
 
@@ -183,7 +183,7 @@ def gate() -> Iterator[Gate]:
 
 @pytest.fixture
 def thumbnails() -> Thumbnails:
-    return Thumbnails(StorageReaders())
+    return Thumbnails(StorageThreads())
 
 
 class TestAThumbnailIsMadeOnce:
@@ -230,14 +230,14 @@ class TestAThumbnailIsMadeOnce:
     async def test_but_again_where_it_failed(
         self, thumbnails: Thumbnails, caplog: pytest.LogCaptureFixture
     ) -> None:
-        with pytest.raises(PictureError, match="gone"):
-            await thumbnails.get(KEY, Maker(PictureError(404, "gone")))
+        with pytest.raises(ImageError, match="gone"):
+            await thumbnails.get(KEY, Maker(ImageError(404, "gone")))
         assert await thumbnails.get(KEY, Maker()) == b"small"
         assert caplog.records == []
 
     async def test_and_kept_although_it_came_too_late(self, thumbnails: Thumbnails, gate: Gate) -> None:
         make = Maker(gate=gate)
-        with pytest.raises(PictureError) as refused:
+        with pytest.raises(ImageError) as refused:
             await thumbnails.get(KEY, make, 0.01)
         assert refused.value.status == 504
         gate.open.set()
@@ -250,7 +250,7 @@ class TestAThumbnailIsMadeOnce:
         ]
         await gate.has_seen(4)
         stays = asyncio.create_task(thumbnails.get(KEY, Maker(), LONG))
-        with pytest.raises(PictureError):
+        with pytest.raises(ImageError):
             await thumbnails.get(KEY, Maker(), 0.01)
         gate.open.set()
         assert await stays == b"small"
@@ -259,7 +259,7 @@ class TestAThumbnailIsMadeOnce:
 
 class TestTheCacheStaysWithinBounds:
     async def test_what_was_not_asked_for_longest_is_forgotten(self) -> None:
-        thumbnails = Thumbnails(StorageReaders(), max_bytes=10)
+        thumbnails = Thumbnails(StorageThreads(), max_bytes=10)
         makers = {name: Maker(b"1234") for name in "abc"}
         for name in "ababcabc":
             await thumbnails.get((f"s3://bucket/{name}", ""), makers[name])
@@ -269,10 +269,10 @@ class TestTheCacheStaysWithinBounds:
 
 class TestAStoreThatHangs:
     async def test_is_not_waited_for_by_those_who_join_later(self, gate: Gate) -> None:
-        thumbnails = Thumbnails(StorageReaders(threads=1, seconds=0.1))
+        thumbnails = Thumbnails(StorageThreads(threads=1, seconds=0.1))
         make = Maker(gate=gate)
         for status, seconds in ((504, 0.1), (503, LONG)):
-            with pytest.raises(PictureError) as refused:
+            with pytest.raises(ImageError) as refused:
                 await asyncio.wait_for(thumbnails.get(KEY, make, seconds), LONG / 2)
             assert refused.value.status == status
             await asyncio.sleep(0.1)

@@ -20,14 +20,13 @@ from PIL import Image
 
 from airflow_provider_seedream.gallery import verified_images
 from airflow_provider_seedream.gallery.verified_images import (
-    MEDIA_TYPES,
-    Original,
-    PictureError,
+    ImageError,
+    VerifiedImage,
     find_image,
+    name_store,
     open_indexed,
-    open_original,
+    open_verified,
     read_saved,
-    store_of,
 )
 from airflow_provider_seedream.storage.manifest import MAX_BYTES
 from tests.support.files import files_limited_to
@@ -46,7 +45,7 @@ def folder(tmp_path: Path) -> ObjectStoragePath:
 
 
 class Store(MemoryFileSystem):
-    """A store of its own, which notes what is opened."""
+    """A store of its own, which records what is opened."""
 
     cachable = False
 
@@ -76,14 +75,14 @@ def destination(request: pytest.FixtureRequest) -> ObjectStoragePath:
     return path
 
 
-def refusal(work: Callable[[], object]) -> PictureError:
-    with pytest.raises(PictureError) as refused:
+def refusal(work: Callable[[], object]) -> ImageError:
+    with pytest.raises(ImageError) as refused:
         work()
     return refused.value
 
 
-def opened(saved: Saved) -> Original:
-    return open_original(saved.entry, find_image(read_saved(saved.entry), 1))
+def opened(saved: Saved) -> VerifiedImage:
+    return open_verified(saved.entry, find_image(read_saved(saved.entry), 1))
 
 
 class TestAnImageComesAsItWasSaved:
@@ -95,11 +94,11 @@ class TestAnImageComesAsItWasSaved:
         self, destination: ObjectStoragePath, format_: str, extension: str, media_type: str
     ) -> None:
         saved = save(destination, picture(format_), f"shop/a mug-1.{extension}")
-        original = opened(saved)
-        with original.file as file:
+        verified = opened(saved)
+        with verified.file as file:
             assert file.read() == saved.body
-        assert original.bytes == len(saved.body)
-        assert MEDIA_TYPES[original.format] == media_type
+        assert verified.bytes == len(saved.body)
+        assert verified.media_type == media_type
 
     def test_with_the_manifest_that_lies_beside_it(self, destination: ObjectStoragePath) -> None:
         manifest = read_saved(save(destination).entry)
@@ -216,7 +215,7 @@ class TestNothingHugeIsRead:
         saved = save(remote)
         saved.with_image(bytes=GIGABYTE).write_manifest()
         store.opened.clear()
-        assert refusal(lambda: open_original(saved.entry, saved.image)).status == 413
+        assert refusal(lambda: open_verified(saved.entry, saved.image)).status == 413
         assert store.opened == []
 
     def test_a_store_that_sends_more_than_it_says(
@@ -224,7 +223,7 @@ class TestNothingHugeIsRead:
     ) -> None:
         saved, endless = save(remote), Endless()
         monkeypatch.setattr(store, "open", lambda *_, **__: endless)
-        assert refusal(lambda: open_original(saved.entry, saved.image)).status == 409
+        assert refusal(lambda: open_verified(saved.entry, saved.image)).status == 409
         assert endless.reads == 1
 
 
@@ -273,7 +272,7 @@ class TestANameCannotLeaveTheDestination:
         self, remote: ObjectStoragePath, store: Store, name: str
     ) -> None:
         saved = Saved(remote).with_image(name=name)
-        error = refusal(lambda: open_original(saved.entry, saved.image))
+        error = refusal(lambda: open_verified(saved.entry, saved.image))
         assert error.status == 422
         assert "is no name that a task gives" in str(error)
         assert store.opened == []
@@ -446,7 +445,7 @@ class TestOnlyImagesAreEverHandedOut:
             assert refusal(lambda: opened(saved)).status == 422
         assert peak() < 16 * 2**20
 
-    def test_several_pictures_in_one_file_are_refused(self, folder: ObjectStoragePath) -> None:
+    def test_several_images_in_one_file_are_refused(self, folder: ObjectStoragePath) -> None:
         out, one = io.BytesIO(), Image.new("RGB", (8, 8))
         one.save(out, "MPO", save_all=True, append_images=[one])
         saved = save(folder, out.getvalue(), "image.jpg")
@@ -464,7 +463,7 @@ class TestAStoreThatFailsIsNamed:
             raise PermissionError(f"AccessDenied for key {SECRET}")
 
         monkeypatch.setattr(store, "open", refuse)
-        for work in (lambda: read_saved(saved.entry), lambda: open_original(saved.entry, saved.image)):
+        for work in (lambda: read_saved(saved.entry), lambda: open_verified(saved.entry, saved.image)):
             error = refusal(work)
             assert error.status == 502
             assert "gallery_store" in str(error)
@@ -506,10 +505,10 @@ class TestAStoreIsToldFromOthers:
         ],
     )
     def test_by_scheme_connection_and_bucket(self, path: str, store: str) -> None:
-        assert store_of(path) == store
+        assert name_store(path) == store
 
     def test_although_no_store_can_be_opened_by_it(self) -> None:
-        assert store_of("no/../place/at/all") == "no/../place"
+        assert name_store("no/../place/at/all") == "no/../place"
 
 
 @contextmanager

@@ -10,19 +10,21 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp
 
 from airflow_provider_seedream.gallery import app
-from airflow_provider_seedream.plugins.lazy_app import LazyApp
-from airflow_provider_seedream.plugins.seedream import SeedreamPlugin, callback_app, gallery_app, mounted_apps
+from airflow_provider_seedream.plugins.seedream import (
+    SeedreamPlugin,
+    list_apps,
+    make_callback_app,
+    make_gallery_app,
+)
 from airflow_provider_seedream.urls import CALLBACK_PATH, MOUNT
 
 
 def host() -> TestClient:
     """An api-server with the plugin and one page of its own."""
     airflow = FastAPI()
-    airflow.mount(MOUNT, gallery_app())
+    airflow.mount(MOUNT, make_gallery_app())
     airflow.add_api_route("/home", lambda: "home")
     return TestClient(airflow)
 
@@ -30,7 +32,7 @@ def host() -> TestClient:
 def whole_host() -> TestClient:
     """An api-server with all that the plugin mounts."""
     airflow = FastAPI()
-    for mounted in mounted_apps(has_state_store=True):
+    for mounted in list_apps(has_state_store=True):
         airflow.mount(mounted["url_prefix"], mounted["app"])
     return TestClient(airflow, raise_server_exceptions=False)
 
@@ -53,35 +55,13 @@ class TestAFaultInTheGallery:
         assert host().get(f"{MOUNT}/").status_code == 503
 
 
-class TestAFaultThatPasses:
-    def test_is_over_with_one_of_the_next_requests_and_a_flood_imports_nothing(self) -> None:
-        now = 0.0
-        loads: list[float] = []
-
-        def load() -> ASGIApp:
-            loads.append(now)
-            if now < 10:
-                raise OSError("too many open files")
-            return PlainTextResponse("well")
-
-        lazy = TestClient(LazyApp("It", load, lambda: now))
-        for answer in lazy.get("/"), lazy.get("/"):
-            assert answer.status_code == 503
-            assert answer.headers["Retry-After"] == "5"
-        now = 5.0
-        assert [lazy.get("/").status_code for _ in range(5)] == [503] * 5
-        now = 10.0
-        assert [lazy.get("/").text for _ in range(5)] == ["well"] * 5
-        assert loads == [0.0, 5.0, 10.0]
-
-
 class TestTheCallbackEndpoint:
     def test_answers_before_the_gallery_which_is_mounted_around_it(self) -> None:
-        prefixes = [app["url_prefix"] for app in mounted_apps(has_state_store=True)]
+        prefixes = [app["url_prefix"] for app in list_apps(has_state_store=True)]
         assert prefixes == [CALLBACK_PATH, MOUNT]
 
     def test_is_not_there_where_airflow_has_no_state_store(self) -> None:
-        assert [app["url_prefix"] for app in mounted_apps(has_state_store=False)] == [MOUNT]
+        assert [app["url_prefix"] for app in list_apps(has_state_store=False)] == [MOUNT]
 
     @pytest.mark.parametrize("path", [CALLBACK_PATH, f"{CALLBACK_PATH}?token=secret"])
     def test_refuses_its_own_path_without_a_slash_as_all_else(self, path: str) -> None:
@@ -115,7 +95,7 @@ class TestTheCallbackEndpoint:
         async def send(message: Any) -> None:
             assert "secret" not in str(scope)
 
-        await callback_app()(scope, lambda: None, send)  # type: ignore[arg-type, return-value]
+        await make_callback_app()(scope, lambda: None, send)  # type: ignore[arg-type, return-value]
         assert scope["path"] == f"{base}{CALLBACK_PATH}/***"
 
 
