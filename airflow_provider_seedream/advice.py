@@ -42,7 +42,7 @@ def advise(
     retry = _describe_retry(error, bought, record_lasts, perhaps)
     if bought and not isinstance(error, TaskFailedError):
         ids = [one.seedream_task_id for one in bought]
-        retry += f" Clearing this Airflow task buys anew; {at_no_cost(ids)}"
+        retry += f" Clearing this Airflow task buys anew; {describe_free_finish(ids)}"
     return Advice(_describe_charge(error, bought, perhaps), retry)
 
 
@@ -60,7 +60,7 @@ def advise_watching(error: SeedreamError, a_retry: str) -> Advice:
     return Advice("nothing by this Airflow task.", f"{retry}.")
 
 
-def what_remains(task_id: str, status: TaskStatus | None, problem: str) -> str:
+def describe_task_left(task_id: str, status: TaskStatus | None, problem: str) -> str:
     """Return what becomes of a task that is no longer waited for, and of the money, in words.
 
     :param status: ``None`` where it could not be read.
@@ -68,7 +68,7 @@ def what_remains(task_id: str, status: TaskStatus | None, problem: str) -> str:
     """
     if status is not None and status.state == FAILED:
         return f"Task {task_id} has failed; APIXO refunds its pre-charge."
-    collect = at_no_cost([task_id])
+    collect = describe_free_finish([task_id])
     if status is not None and status.succeeded:
         return f"Task {task_id} has delivered {len(status.urls)} image(s), which are billed. {collect}"
     state = f"in state {status.state}" if status else f"in a state that could not be read ({problem})"
@@ -76,16 +76,16 @@ def what_remains(task_id: str, status: TaskStatus | None, problem: str) -> str:
     return f"Task {task_id} is {state}. {billed} {collect}"
 
 
-def what_goes_on(task_id: str) -> str:
+def describe_wait_ended(task_id: str) -> str:
     """Return what becomes of a task whose wait was ended by a callback or a user, nobody knows by which."""
     return (
         "The wait in the triggerer has ended: a callback resumes the task, or a user has ended it. "
         f"In that case task {task_id} goes on at APIXO: it cannot be cancelled, and is billed when it "
-        f"delivers. {at_no_cost([task_id])}"
+        f"delivers. {describe_free_finish([task_id])}"
     )
 
 
-def at_no_cost(task_ids: Sequence[str]) -> str:
+def describe_free_finish(task_ids: Sequence[str]) -> str:
     """Return how to finish without paying again, as a whole sentence.
 
     :param task_ids: of the API, at least one.

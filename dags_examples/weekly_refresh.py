@@ -64,12 +64,12 @@ def publishing_names(images: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 @task(trigger_rule="all_done")
 def survey(rows: list[dict], results: list[dict] | None, published: str) -> dict[str, Any]:
     """Sum up what came, what it cost, and which results hold pictures that are not published."""
-    from airflow_provider_seedream.storage.publish import unpublished
+    from airflow_provider_seedream.storage.publish import find_unpublished
 
     skus = [row["filename"].partition("/")[0] for row in rows]
     came = [{**result, "map_index": skus.index(sku_of(result["images"][0]))} for result in results or []]
     complete = {skus[result["map_index"]] for result in came if result["delivered"] == result["requested"]}
-    new = [unpublished(publishing_names(result["images"]), published) for result in came]
+    new = [find_unpublished(publishing_names(result["images"]), published) for result in came]
     return {
         "missing": [sku for sku in skus if sku not in complete],
         "images": sum(len(result["images"]) for result in came),

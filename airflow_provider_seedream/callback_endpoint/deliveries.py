@@ -17,7 +17,7 @@ from airflow.utils.state import State, TaskInstanceState
 from sqlalchemy import Select, and_, select, text
 from sqlalchemy.orm import Session
 
-from airflow_provider_seedream.advice import at_no_cost
+from airflow_provider_seedream.advice import describe_free_finish
 from airflow_provider_seedream.airflow_compat import (
     import_task_state_model,
     make_task_scope,
@@ -132,7 +132,7 @@ def _log_how_to_finish(task: TaskAddress, delivery: Delivery) -> None:
         task.in_words,
         delivery.seedream_task_id,
         delivery.state,
-        at_no_cost([delivery.seedream_task_id]),
+        describe_free_finish([delivery.seedream_task_id]),
     )
 
 

@@ -7,7 +7,7 @@ double what every parsing of a DAG pays (``benchmarks/import_cost.py``).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from airflow_provider_seedream.purchases.purchases import Purchases
 
 # How a result is delivered decides what Airflow must have, so it is known when the DAG is parsed.
-_TEMPLATED_FIELDS = tuple(name for name in GenerateRequest.__slots__ if name != "request_type")
+_TEMPLATED_FIELDS = tuple(field.name for field in fields(GenerateRequest) if field.name != "request_type")
 MOST_IMAGES = SEEDREAM_4_5.images_per_task.high
 _PROMPT_FILES = (".txt", ".md", ".prompt", ".j2", ".jinja2")
 
@@ -126,12 +126,12 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
         # Decided here: a template that renders to nothing must not turn into a call of Airflow.
         self._calls_airflow = request_type == CALLBACK and callback_url is None
         self._has_budget = max_cost is not None
-        fields = self._request_fields()
+        request_fields = self._list_request_fields()
         self._templated_fields = frozenset(
-            name for name, value in fields.items() if is_templated(value, self.template_ext)
+            name for name, value in request_fields.items() if is_templated(value, self.template_ext)
         )
         with refuse_for_good():
-            if problems := list(find_problems(fields, self._templated_fields)):
+            if problems := list(find_problems(request_fields, self._templated_fields)):
                 raise InvalidRequestError(problems)
             read_choice("on_ambiguous_submit", on_ambiguous_submit, ("fail", "resubmit"))
             if self._calls_airflow:
@@ -149,7 +149,7 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
 
         :raises InvalidRequestError: it breaks a rule of the vendor's page.
         """
-        request = GenerateRequest(**read_rendered(self._request_fields(), self._templated_fields))
+        request = GenerateRequest(**read_rendered(self._list_request_fields(), self._templated_fields))
         price = self.hook.account.price_per_image
         self.log.info(
             "Asks for up to %d image(s) at %s USD each: %s USD at most.",
@@ -169,7 +169,7 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
             callback_url=self.callback_url,
         )
 
-    def _request_fields(self) -> dict[str, Any]:
+    def _list_request_fields(self) -> dict[str, Any]:
         # The address at which Airflow is called is made right before the submission, and never kept here.
         request_type = ASYNC if self._calls_airflow else self.request_type
         return {name: getattr(self, name) for name in _TEMPLATED_FIELDS} | {"request_type": request_type}

@@ -15,7 +15,7 @@ from airflow_provider_seedream.callbacks.address import add_callback
 from airflow_provider_seedream.errors import AmbiguousSubmitError, NotChargedError
 from airflow_provider_seedream.hooks.seedream import check_sendable
 from airflow_provider_seedream.purchases.journal import Intent
-from airflow_provider_seedream.purchases.spending import check_balance, check_budget, total_spent
+from airflow_provider_seedream.purchases.spending import check_balance, check_budget, sum_spent
 from airflow_provider_seedream.urls import TaskAddress
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Buyer:
     def _post(self, request: GenerateRequest) -> str:
         request, digest = self._add_callback_url(request)
         charge = request.compute_max_cost(self._hook.account.price_per_image)
-        check_budget(charge, total_spent(self._store.journal, self._verdicts), self._terms.limit)
+        check_budget(charge, sum_spent(self._store.journal, self._verdicts), self._terms.limit)
         balance = self._read_balance(charge)
         self._hook.log.info(
             "Submitting %d image(s), %s %s, to %s; at most %s USD.",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_seedream.apixo.verdict import Verdict, make_task_failed_error
 from airflow_provider_seedream.errors import Kind, PollFailedError, SeedreamError
-from airflow_provider_seedream.purchases.spending import cost_of_purchases
+from airflow_provider_seedream.purchases.spending import sum_costs
 
 if TYPE_CHECKING:
     from airflow_provider_seedream.apixo.records import Submission
@@ -76,7 +76,7 @@ class EarlierTries:
             )
         if self._terms.has_budget:
             self._ask_costs()
-        self._store.journal = journal.for_request(fingerprint, cost_of_purchases(journal, self._verdicts))
+        self._store.journal = journal.for_request(fingerprint, sum_costs(journal, self._verdicts))
         self._verdicts.clear()
 
     def remember(self, status: TaskStatus) -> None:

@@ -112,7 +112,7 @@ class Journal:
     def without(self, task_ids: Collection[str], *, refunded: bool) -> Journal:
         """Without purchases that APIXO failed, and refunded, or that are no longer followed."""
         kept = tuple(one for one in self.purchases if one.seedream_task_id not in task_ids)
-        dropped = _charges(one for one in self.purchases if one.seedream_task_id in task_ids)
+        dropped = _sum_charges(one for one in self.purchases if one.seedream_task_id in task_ids)
         return replace(self, purchases=kept, spent=self.spent + (0 if refunded else dropped))
 
     def with_purchases(self, found: Iterable[Submission]) -> Journal:
@@ -211,5 +211,5 @@ def is_cleared(record: Any, max_tries: int) -> bool:
     return isinstance(recorded, int) and recorded != max_tries
 
 
-def _charges(purchases: Iterable[Submission]) -> Decimal:
+def _sum_charges(purchases: Iterable[Submission]) -> Decimal:
     return sum((one.charged for one in purchases if one.charged is not None), Decimal(0))

@@ -233,7 +233,7 @@ class Purchases:
         return in_progress
 
     @property
-    def await_callback(self) -> bool:
+    def awaits_callback(self) -> bool:
         """True where APIXO calls Airflow for everything that is waited for."""
         return all(one.callback_digest is not None for one in self._unfinished)
 
@@ -251,7 +251,7 @@ class Purchases:
         """Status requests that it took."""
         return sum(verdict.polls for verdict in self.verdicts.values())
 
-    def result(self) -> Result:
+    def make_result(self) -> Result:
         """Return the result of all purchases together.
 
         :raises ChargedError: the main task did not deliver, or it is not known how a purchase ended.

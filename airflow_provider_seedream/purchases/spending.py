@@ -11,7 +11,7 @@ from airflow_provider_seedream.errors import BalanceError, BudgetError
 from airflow_provider_seedream.purchases.journal import Journal
 
 
-def cost_of(submission: Submission, verdicts: Mapping[str, Verdict]) -> Decimal:
+def compute_cost(submission: Submission, verdicts: Mapping[str, Verdict]) -> Decimal:
     """Return the USD that a purchase costs; its pre-charge, as long as it has not ended.
 
     :param verdicts: of the purchases that have ended, by taskId.
@@ -22,14 +22,14 @@ def cost_of(submission: Submission, verdicts: Mapping[str, Verdict]) -> Decimal:
     return submission.charged or Decimal(0)
 
 
-def cost_of_purchases(journal: Journal, verdicts: Mapping[str, Verdict]) -> Decimal:
+def sum_costs(journal: Journal, verdicts: Mapping[str, Verdict]) -> Decimal:
     """Return the USD that the purchases cost that a journal still follows."""
-    return sum((cost_of(one, verdicts) for one in journal.purchases), Decimal(0))
+    return sum((compute_cost(one, verdicts) for one in journal.purchases), Decimal(0))
 
 
-def total_spent(journal: Journal, verdicts: Mapping[str, Verdict]) -> Decimal:
+def sum_spent(journal: Journal, verdicts: Mapping[str, Verdict]) -> Decimal:
     """Return the USD that a task has spent in all its tries, lost answers included."""
-    return journal.lost + journal.spent + cost_of_purchases(journal, verdicts)
+    return journal.lost + journal.spent + sum_costs(journal, verdicts)
 
 
 def check_budget(charge: Decimal, spent: Decimal, limit: Decimal | None) -> None:

@@ -46,7 +46,7 @@ def publish_images(
     return [str(folder / name) for name in images]
 
 
-def unpublished(
+def find_unpublished(
     images: Mapping[str, Mapping[str, Any]],
     destination: str | ObjectStoragePath,
     storage_conn_id: str | None = None,

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_seedream.advice import what_goes_on, what_remains
+from airflow_provider_seedream.advice import describe_task_left, describe_wait_ended
 from airflow_provider_seedream.apixo.backoff import MIN_PAUSE, compute_backoff
 from airflow_provider_seedream.apixo.model import DEFAULT_MODEL, Pace
 from airflow_provider_seedream.apixo.verdict import Verdict
@@ -110,7 +110,7 @@ class SeedreamTaskTrigger(BaseTrigger):
         """
         if self.awaits_callback:
             for task_id in self.seedream_task_ids:
-                self.log.info("%s", what_goes_on(task_id))
+                self.log.info("%s", describe_wait_ended(task_id))
             return
         for words in await asyncio.gather(*map(self._describe_what_remains, self.seedream_task_ids)):
             self.log.warning("The wait was ended from outside. %s", words)
@@ -120,8 +120,8 @@ class SeedreamTaskTrigger(BaseTrigger):
             async with asyncio.timeout(LAST_POLL_SECONDS):
                 watch = await self._poll_once(task_id)
         except Exception as error:  # noqa: BLE001 - the log must name the task, whatever keeps us from polling
-            return what_remains(task_id, None, f"{type(error).__name__}: {error}")
-        return what_remains(task_id, watch.status, str(watch.last_error))
+            return describe_task_left(task_id, None, f"{type(error).__name__}: {error}")
+        return describe_task_left(task_id, watch.status, str(watch.last_error))
 
     async def _poll_once(self, task_id: str) -> Watch:
         hook = SeedreamHook(self.seedream_conn_id)

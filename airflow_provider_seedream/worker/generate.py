@@ -120,7 +120,7 @@ class _Generation:
         is_in_progress = purchases.poll_delivered()
         if purchases.pending:
             self._wait(deadline, just_polled=is_in_progress)
-        result = purchases.result()
+        result = purchases.make_result()
         if operator.saves_images:
             # Before a top-up, so that whatever becomes of that, these are kept.
             result = save(result, self._open_target(result.delivered), operator.hook, self._context)
@@ -150,7 +150,7 @@ class _Generation:
         if not operator.deferrable:
             self.wait_here(deadline)
             return
-        awaits_callback = purchases.await_callback
+        awaits_callback = purchases.awaits_callback
         waiting.defer_until_finished(
             operator,
             purchases.submissions,

@@ -6,7 +6,12 @@ from decimal import Decimal
 
 import pytest
 
-from airflow_provider_seedream.advice import advise, at_no_cost, what_goes_on, what_remains
+from airflow_provider_seedream.advice import (
+    advise,
+    describe_free_finish,
+    describe_task_left,
+    describe_wait_ended,
+)
 from airflow_provider_seedream.apixo.records import Submission
 from airflow_provider_seedream.apixo.status import TaskStatus
 from airflow_provider_seedream.errors import (
@@ -102,27 +107,29 @@ class TestWhatARetryDoes:
 
 class TestATaskThatNobodyWaitsFor:
     def test_is_billed_when_it_delivers_and_can_be_collected(self) -> None:
-        assert what_remains("t1", TaskStatus("t1", "processing"), "") == (
+        assert describe_task_left("t1", TaskStatus("t1", "processing"), "") == (
             "Task t1 is in state processing. APIXO tasks cannot be cancelled: "
             f"it will still be billed when it delivers. {AT_NO_COST}"
         )
 
     def test_that_has_delivered_is_billed(self) -> None:
         status = TaskStatus("t1", "success", urls=("u", "v"))
-        assert what_remains("t1", status, "").startswith(
+        assert describe_task_left("t1", status, "").startswith(
             "Task t1 has delivered 2 image(s), which are billed."
         )
 
     def test_that_has_failed_is_refunded(self) -> None:
         status = TaskStatus("t1", "failed")
-        assert what_remains("t1", status, "") == "Task t1 has failed; APIXO refunds its pre-charge."
+        assert describe_task_left("t1", status, "") == "Task t1 has failed; APIXO refunds its pre-charge."
 
     def test_that_could_not_be_polled_is_told_with_the_reason(self) -> None:
-        assert "in a state that could not be read (HTTP 500)." in what_remains("t1", None, "HTTP 500")
+        assert "in a state that could not be read (HTTP 500)." in describe_task_left("t1", None, "HTTP 500")
 
     def test_may_go_on_after_a_callback(self) -> None:
-        assert "task t1 goes on at APIXO" in what_goes_on("t1")
-        assert what_goes_on("t1").endswith(AT_NO_COST)
+        assert "task t1 goes on at APIXO" in describe_wait_ended("t1")
+        assert describe_wait_ended("t1").endswith(AT_NO_COST)
 
     def test_several_are_named_in_one_sentence(self) -> None:
-        assert "with seedream_task_id='t1' and seedream_task_id='t2' finish" in at_no_cost(["t1", "t2"])
+        assert "with seedream_task_id='t1' and seedream_task_id='t2' finish" in describe_free_finish(
+            ["t1", "t2"]
+        )

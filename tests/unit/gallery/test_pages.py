@@ -111,7 +111,7 @@ class TestThumbnails:
         assert log_in("art").get(TASK.make_thumbnail_path(1)).status_code == 200
         forged = saved | {"seedream_task_id": "another", "manifest": "file:///nowhere/x-manifest.json"}
         rows.task(rows.run("art", "r2"), "forged", xcoms={SAVED_KEY: forged})
-        answer = log_in("art").get(TaskAddress("art", "r2", "forged").thumbnail(1))
+        answer = log_in("art").get(TaskAddress("art", "r2", "forged").make_thumbnail_path(1))
         assert answer.status_code == 422
 
     def test_a_forger_does_not_learn_whose_images_lie_there(

@@ -96,7 +96,7 @@ class TestWithoutARecordThatLasts:
     def test_what_was_paid_for_is_not_bought_again(
         self, connected: Apixo, unprotected: dict[str, Any], tmp_path: Path
     ) -> None:
-        task = generate(**unprotected, generation_timeout=0.2, prompt="x [[seconds:60]]")
+        task = generate(**unprotected, generation_timeout=0.2, prompt="x [[seconds:9000]]")
         with pytest.raises(AirflowFailException) as failure:
             task.run()
         (paid,) = bought(connected)
@@ -131,7 +131,7 @@ class TestARecordThatCouldNotBeKept:
     @pytest.mark.parametrize("policy", ["fail", "resubmit"])
     def test_is_not_promised_to_a_retry(self, connected: Apixo, policy: str) -> None:
         task = generate(
-            prompt="x [[seconds:60]]", deferrable=False, generation_timeout=0.2, on_ambiguous_submit=policy
+            prompt="x [[seconds:9000]]", deferrable=False, generation_timeout=0.2, on_ambiguous_submit=policy
         )
         with (
             nothing_is_kept_after(task, 1),

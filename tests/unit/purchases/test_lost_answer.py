@@ -184,7 +184,7 @@ class TestACallbackTellsALostAnswer:
             tries.run()
         leave_delivery(tries, endpoint)
         connected.fault("/statusTask", times=4, status=503, headers={"Retry-After": "0"})
-        with pytest.raises(PollFailedError, match="asks again for the task that a callback has named"):
+        with pytest.raises(PollFailedError, match="polls the task that a callback has named"):
             tries.run()
         assert tries.run()["seedream_task_id"] == connected.tasks()[0]["taskId"]
         assert len(connected.tasks()) == 1

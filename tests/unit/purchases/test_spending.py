@@ -20,7 +20,7 @@ from airflow_provider_seedream.operators.seedream import (
     SeedreamSubmitOperator,
 )
 from airflow_provider_seedream.purchases.journal import Journal
-from airflow_provider_seedream.purchases.spending import check_budget, total_spent
+from airflow_provider_seedream.purchases.spending import check_budget, sum_spent
 from tests.support.airflow_tries import TaskTries
 from tests.support.apixo import Apixo, Connect
 from tests.support.purchases import (
@@ -134,7 +134,7 @@ class TestTheSum:
     )
 
     def test_counts_a_purchase_with_its_pre_charge_until_it_has_ended(self) -> None:
-        assert total_spent(self.JOURNAL, {}) == Decimal("0.315")
+        assert sum_spent(self.JOURNAL, {}) == Decimal("0.315")
 
     @pytest.mark.parametrize(
         ("state", "urls", "cost"), [("success", ("u",), "0.245"), ("failed", (), "0.21")]
@@ -142,7 +142,7 @@ class TestTheSum:
     def test_and_then_with_what_came(self, state: str, urls: tuple[str, ...], cost: str) -> None:
         verdict = Verdict.from_status(TaskStatus("task_1", state, urls))
         assert verdict
-        assert total_spent(self.JOURNAL, {"task_1": verdict}) == Decimal(cost)
+        assert sum_spent(self.JOURNAL, {"task_1": verdict}) == Decimal(cost)
 
     def test_may_reach_the_limit_and_not_pass_it(self) -> None:
         check_budget(Decimal("0.035"), Decimal("0.07"), Decimal("0.105"))

@@ -123,7 +123,7 @@ class TestMoney:
             (accepted(5, fail=True), 0),
             (accepted(5, deliver=2, fail=True), 0),
         ],
-        ids=str,
+        ids=["all", "some", "no more than ordered", "failed", "failed with some"],
     )
     def test_comes_back_for_what_is_not_delivered(self, task: tasks.Task, delivered: int) -> None:
         assert (task.precharge, task.will_deliver) == (5 * PRICE, delivered)

@@ -13,7 +13,7 @@ from airflow_provider_seedream.errors import DestinationError
 from airflow_provider_seedream.storage.errors import StorageError
 from airflow_provider_seedream.storage.files import place, read
 from airflow_provider_seedream.storage.manifest import Manifest, SavedImage, read_manifest, write_manifest
-from airflow_provider_seedream.storage.publish import discard_images, publish_images, unpublished
+from airflow_provider_seedream.storage.publish import discard_images, find_unpublished, publish_images
 from tests.support.files import everything
 
 MANIFEST = "task_1-manifest.json"
@@ -129,12 +129,12 @@ class TestWhatIsNotPublished:
     ) -> None:
         publish_images(named(result, 1), published)
         write(published / "task_1-2.png", b"last week's", tmp_path)
-        assert unpublished(named(result, 1, 2, 3), published) == ["task_1-2.png", "task_1-3.png"]
+        assert find_unpublished(named(result, 1, 2, 3), published) == ["task_1-2.png", "task_1-3.png"]
 
     def test_is_everything_where_there_is_no_such_folder(
         self, result: dict[str, Any], published: ObjectStoragePath
     ) -> None:
-        assert unpublished(named(result, 1), published) == ["task_1-1.png"]
+        assert find_unpublished(named(result, 1), published) == ["task_1-1.png"]
 
 
 class TestDiscardedImages:

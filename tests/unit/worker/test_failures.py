@@ -135,7 +135,7 @@ class TestWhileSomethingIsPaidFor:
         connected.fault("/statusTask", times=2, status=404)
         with (
             mock.patch("airflow_provider_seedream.apixo.watch.MAX_FAILED_POLLS", 2),
-            mock.patch("airflow_provider_seedream.apixo.backoff.backoff", return_value=0.01),
+            mock.patch("airflow_provider_seedream.apixo.watch.compute_backoff", return_value=0.01),
             pytest.raises(SeedreamError, match="Gave up watching.*Retry: carries on"),
         ):
             task.run()
