@@ -4,21 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import httpx
-
 from tests.support.airflow_world import World
 
 RESUMED = "Resumed by a callback"
 """The log line of a task that a callback has resumed."""
-
-
-def deliver(world: World, seedream_task_id: str) -> int | None:
-    """Let the sandbox deliver the callback of a finished task now; the status of the answer, if one came."""
-    answer = httpx.post(
-        f"{world.sandbox.origin}/sandbox/callbacks", params={"taskId": seedream_task_id}, timeout=60
-    )
-    status: int | None = answer.raise_for_status().json()["status"]
-    return status
 
 
 def statuses(task: dict[str, Any]) -> list[int | None]:

@@ -16,7 +16,7 @@ import pytest
 from airflow_provider_seedream.settings import DEFAULT_MIN_DEFERRAL_SECONDS
 from dev.ports import find_free_ports
 from dev.postgres import Postgres
-from tests.callbacks.deliveries import RESUMED, deliver, resumptions, statuses, token_of
+from tests.callbacks.deliveries import RESUMED, resumptions, statuses, token_of
 from tests.support.airflow_world import KEY, Purchases, World
 
 pytestmark = pytest.mark.long
@@ -31,7 +31,7 @@ GENERATE = "callbacks_generate"
 def purchases(world: World) -> Iterator[Purchases]:
     """What a test buys; no fault outlives it."""
     yield Purchases(world)
-    httpx.delete(f"{world.sandbox.origin}/sandbox/faults")
+    world.clear_faults()
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Waiting:
 
     def deliver(self) -> int | None:
         """Let the callback come; the status of the answer."""
-        return deliver(self.world, self.seedream_task_id)
+        return self.world.deliver(self.seedream_task_id)
 
     @property
     def state(self) -> str:
@@ -177,7 +177,7 @@ def test_a_callback_for_a_task_that_was_cleared(world: World, purchases: Purchas
     new = purchases.tasks()[1]["taskId"]
     old.finish()
     assert (old.deliver(), old.state) == (404, "deferred")
-    assert deliver(world, new) == 200
+    assert world.deliver(new) == 200
     assert world.stack.wait_for_run(old.dag_id, old.run_id) == "success"
     assert world.stack.read_xcom(old.dag_id, old.run_id, "generate")["seedream_task_id"] == new
     assert resumptions(world, old.dag_id, old.run_id, "generate", try_number=2) == 1
@@ -207,11 +207,11 @@ def test_a_callback_after_the_sensor_has_ended(world: World) -> None:
     world.stack.wait_for_task(dag_id, run_id, "other", "deferred")
     submitted = world.stack.read_xcom(dag_id, run_id, "submit")
     other = world.stack.read_xcom(dag_id, run_id, "other", "submission")["seedream_task_id"]
-    assert deliver(world, submitted) == 200
+    assert world.deliver(submitted) == 200
     world.clock.put_forward(HOURS)
-    assert deliver(world, other) == 200
+    assert world.deliver(other) == 200
     assert world.stack.wait_for_run(dag_id, run_id) == "success"
-    assert deliver(world, submitted) == 200
+    assert world.deliver(submitted) == 200
     assert world.stack.get_run_state(dag_id, run_id) == "success"
     assert resumptions(world, dag_id, run_id, "wait") == 0
 

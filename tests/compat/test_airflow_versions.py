@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import venv
 from pathlib import Path
 
@@ -23,9 +24,12 @@ class CleanEnvironment:
         self.version = version
         self._home = folder / "home"
         self._bin = folder / "venv" / "bin"
-        venv.create(folder / "venv", with_pip=True)
+        venv.create(folder / "venv")
+        # By the pip that is here; and only what is imported is compiled, when it is.
         constraints = ROOT / "dev" / f"constraints-{version}.txt"
-        self.run("python", "-m", "pip", "install", "--quiet", "-c", str(constraints), str(ROOT))
+        pip = (sys.executable, "-m", "pip", "--python", str(self._bin / "python"))
+        install = ("install", "--quiet", "--no-compile", "-c", str(constraints), str(ROOT))
+        subprocess.run([*pip, *install], check=True)
 
     def run(self, program: str, *arguments: str, **env: str) -> str:
         """Run a program of the environment; returns its standard output."""

@@ -40,6 +40,20 @@ def running(module: str, home: Path) -> Iterator[subprocess.Popen[str]]:
                 one.kill()
 
 
+def run_to_its_end(module: str, home: Path) -> str:
+    """Run a program that ends by itself; return its output."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--home", str(home)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.stdout
+
+
 def read_until(process: subprocess.Popen[str], text: str) -> str:
     """The program's output up to the line that holds a text."""
     assert process.stdout is not None

@@ -111,6 +111,25 @@ def published(world: World, folder: str = ".") -> dict[str, bytes]:
 # --- studio ------------------------------------------------------------------------------------------
 
 
+PROMPT = 'two\nlines, {{ braces }}, <b>"quotes"</b> & ünïcode'
+
+
+@pytest.fixture(scope="module")
+def forms(world: World) -> dict[str, str]:
+    """Runs of the studio that are started at once; run id by what was done with the form."""
+    filled_in = {
+        "prompt": PROMPT,
+        "image_urls": ["https://x.example/a.png?x=1&y='2'", ""],
+        "max_images": 3,
+        "resolution": "4K",
+        "aspect_ratio": "none",
+        "sequential_image_generation": "auto",
+        "destination": f"{world.images.as_uri()}/form",
+    }
+    wishes = {"filled in": filled_in, "as it is": {}, "too dear": {"max_images": 10, "max_cost": 0.1}}
+    return {name: world.stack.trigger(STUDIO, form) for name, form in wishes.items()}
+
+
 class TestTheFormOfTheStudio:
     @pytest.mark.parametrize(
         "mistake",
@@ -139,32 +158,22 @@ class TestTheFormOfTheStudio:
         with pytest.raises(Exception, match=f"400 .*Invalid input for param {next(iter(mistake))}"):
             world.stack.call_api("POST", f"/dags/{STUDIO}/dagRuns", json=body)
 
-    def test_is_what_is_bought(self, world: World, tmp_path: Path) -> None:
-        prompt = 'two\nlines, {{ braces }}, <b>"quotes"</b> & ünïcode'
-        wishes = {
-            "prompt": prompt,
-            "image_urls": ["https://x.example/a.png?x=1&y='2'", ""],
-            "max_images": 3,
-            "resolution": "4K",
-            "aspect_ratio": "none",
-            "sequential_image_generation": "auto",
-            "destination": tmp_path.as_uri(),
-        }
-        run_id = world.stack.trigger(STUDIO, wishes)
+    def test_is_what_is_bought(self, world: World, forms: dict[str, str]) -> None:
+        run_id = forms["filled in"]
         assert world.stack.wait_for_run(STUDIO, run_id) == "success"
         result = world.stack.read_xcom(STUDIO, run_id, "generate")
         assert result["request"] == {
             "mode": "image-to-image",
-            "prompt": prompt,
+            "prompt": PROMPT,
             "image_urls": ["https://x.example/a.png?x=1&y='2'"],
             "max_images": 3,
             "resolution": "4K",
             "sequential_image_generation": "auto",
         }
-        assert result["destination"] == tmp_path.as_uri()
+        assert result["destination"] == f"{world.images.as_uri()}/form"
 
-    def test_as_it_is_buys_one_picture(self, world: World) -> None:
-        run_id = world.stack.trigger(STUDIO)
+    def test_as_it_is_buys_one_picture(self, world: World, forms: dict[str, str]) -> None:
+        run_id = forms["as it is"]
         assert world.stack.wait_for_run(STUDIO, run_id) == "success"
         result = world.stack.read_xcom(STUDIO, run_id, "generate")
         assert (result["delivered"], result["size"]) == (1, [2048, 2048])
@@ -173,11 +182,9 @@ class TestTheFormOfTheStudio:
         assert "0.035 USD" in log
         assert f"/dags/{STUDIO}/runs/{run_id}/tasks/generate" in log
 
-    def test_holds_to_its_cost_ceiling(self, world: World) -> None:
-        purchases = Purchases(world)
-        run_id = world.stack.trigger(STUDIO, {"max_images": 10, "max_cost": 0.1})
-        assert world.stack.wait_for_run(STUDIO, run_id) == "failed"
-        assert purchases.tasks() == []
+    def test_holds_to_its_cost_ceiling(self, world: World, forms: dict[str, str]) -> None:
+        assert world.stack.wait_for_run(STUDIO, forms["too dear"]) == "failed"
+        assert [task for task in world.ledger()["tasks"] if task["requested"] == 10] == []
 
 
 # --- approval ----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.program import press_ctrl_c, read_until, running
+from tests.e2e.program import press_ctrl_c, read_until, run_to_its_end, running
 
 pytestmark = pytest.mark.long
 
@@ -49,12 +50,24 @@ class Newcomer:
 
 
 @pytest.fixture(scope="module")
-def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
-    """Somebody who has started it for the first time; after the tests, they press Ctrl-C."""
-    home = tmp_path_factory.mktemp("ui")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where it is kept."""
+    return tmp_path_factory.mktemp("ui")
+
+
+@pytest.fixture(scope="module")
+def program(home: Path) -> Iterator[subprocess.Popen[str]]:
+    """It, started for the first time; after the tests, Ctrl-C is pressed."""
     with running("dev.ui", home) as process:
-        yield Newcomer.reading(read_until(process, READY))
-        press_ctrl_c(process, home)
+        yield process
+        if process.poll() is None:
+            press_ctrl_c(process, home)
+
+
+@pytest.fixture(scope="module")
+def newcomer(program: subprocess.Popen[str]) -> Newcomer:
+    """Somebody who has started it."""
+    return Newcomer.reading(read_until(program, READY))
 
 
 class TestTheFirstMinutes:
@@ -80,18 +93,25 @@ class TestTheFirstMinutes:
         assert [dag_id for dag_id in paused if paused[dag_id]] == ["seedream_weekly_refresh"]
 
 
+class TestASecondOne:
+    def test_says_so_and_does_no_harm(self, newcomer: Newcomer, home: Path) -> None:
+        assert "Another 'make ui' uses" in run_to_its_end("dev.ui", home)
+        assert newcomer.get("/monitor/health")["scheduler"]["status"] == "healthy"
+
+
 class TestTheNextStart:
-    def test_knows_the_same_password_and_leaves_the_users_changes_alone(self, tmp_path: Path) -> None:
+    # The last test of the newcomer's, since it ends what they have started.
+    def test_knows_the_same_password_and_leaves_the_users_changes_alone(
+        self, program: subprocess.Popen[str], newcomer: Newcomer, home: Path
+    ) -> None:
         mine = {"connection_id": "seedream_default", "conn_type": "seedream", "host": "https://x.example/v1"}
-        with running("dev.ui", tmp_path) as process:
-            first = Newcomer.reading(read_until(process, READY))
-            first.client.patch("/api/v2/connections/seedream_default", json=mine).raise_for_status()
-            press_ctrl_c(process, tmp_path)
-        with running("dev.ui", tmp_path) as process:
-            second = Newcomer.reading(read_until(process, READY))
-            assert second.password == first.password
-            assert second.get("/connections/seedream_default")["host"] == mine["host"]
-            press_ctrl_c(process, tmp_path)
+        newcomer.client.patch("/api/v2/connections/seedream_default", json=mine).raise_for_status()
+        press_ctrl_c(program, home)
+        with running("dev.ui", home) as process:
+            again = Newcomer.reading(read_until(process, READY))
+            assert again.password == newcomer.password
+            assert again.get("/connections/seedream_default")["host"] == mine["host"]
+            press_ctrl_c(process, home)
 
 
 class TestInterrupted:
@@ -100,14 +120,3 @@ class TestInterrupted:
         with running("dev.ui", tmp_path) as process:
             read_until(process, moment)
             press_ctrl_c(process, tmp_path, presses)
-
-
-class TestTwoAtOnce:
-    def test_the_second_says_so_and_does_no_harm(self, tmp_path: Path) -> None:
-        with running("dev.ui", tmp_path) as first:
-            read_until(first, "sandbox ready")
-            with running("dev.ui", tmp_path) as second:
-                output, _ = second.communicate(timeout=60)
-            assert "Another 'make ui' uses" in output
-            assert first.poll() is None
-            press_ctrl_c(first, tmp_path)

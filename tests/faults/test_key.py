@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import httpx
 import pytest
 
 from airflow_provider_seedream.sandbox.server import SandboxServer
 from dev.postgres import Postgres
 from tests.support.airflow_world import World
+from tests.support.sandbox_control import SandboxControl
 
 pytestmark = pytest.mark.long
 
@@ -103,7 +103,7 @@ def runs(world: World) -> Iterator[Runs]:
     with SandboxServer() as other:
         redirect(world, f"{other.origin}/results/elsewhere.png")
         redirected_away = run(world, "faults_key_download", finished)
-        requests_elsewhere = httpx.get(f"{other.origin}/sandbox/ledger").json()["requests"]
+        requests_elsewhere = SandboxControl(other.origin).ledger()["requests"]
     redirect(world, f"{world.sandbox.origin}/results/moved.png")
     redirected = run(world, "faults_key_download", finished)
     world.fault("/generateTask", status=401, body=ECHO)
@@ -111,7 +111,7 @@ def runs(world: World) -> Iterator[Runs]:
     world.fault("/statusTask", status=401, body=ECHO)
     unreadable = run(world, "faults_key_generate", seen)
     yield Runs(good, redirected_away, redirected, refused, unreadable, requests_elsewhere)
-    httpx.delete(f"{world.sandbox.origin}/sandbox/faults")
+    world.clear_faults()
 
 
 def run(world: World, dag_id: str, conf: Mapping[str, str]) -> tuple[str, str]:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 from PIL import Image
 
@@ -24,7 +23,7 @@ AN_HOUR = 1_000
 def purchases(world: World) -> Iterator[Purchases]:
     """What a test buys; no fault outlives it."""
     yield Purchases(world)
-    httpx.delete(f"{world.sandbox.origin}/sandbox/faults")
+    world.clear_faults()
 
 
 def kill_while_submitting(world: World, purchases: Purchases, dag_id: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from decimal import Decimal
 
-import httpx
 import pytest
 
 from dev.postgres import Postgres
@@ -37,13 +36,12 @@ def soaked(world: World) -> tuple[str, Purchases]:
     purchases = Purchases(world)
     for path, actions in BAD_DAY.items():
         for action in actions:
-            body = {"path": path, "times": 100_000, "every": EVERY, "action": action}
-            httpx.post(f"{world.sandbox.origin}/sandbox/faults", json=body).raise_for_status()
+            world.fault(path, times=100_000, every=EVERY, **action)
     try:
         run_id = world.stack.trigger("faults_soak")
         world.stack.wait_for_run("faults_soak", run_id, timeout=LIMIT_SECONDS)
     finally:
-        httpx.delete(f"{world.sandbox.origin}/sandbox/faults")
+        world.clear_faults()
     return run_id, purchases
 
 

@@ -34,6 +34,7 @@ from tests.faults.storage_places import (
 from tests.faults.storage_reader import compute_digest, watch
 from tests.faults.storage_worker import TIMEOUT, Job, Outcome, Worker, run_worker
 from tests.support.image_host import ImageHost, flipped, picture, running_host, stall
+from tests.support.sandbox_control import SandboxControl
 
 pytestmark = pytest.mark.long
 
@@ -112,12 +113,12 @@ def bought(sandbox: SandboxServer) -> Result:
 @pytest.fixture
 def faults(sandbox: SandboxServer) -> Iterator[Callable[..., None]]:
     """Switches faults of the result host on, or with no arguments off."""
+    control = SandboxControl(sandbox.origin)
 
     def switch(times: int = 0, **action: Any) -> None:
-        httpx.delete(f"{sandbox.origin}/sandbox/faults")
+        control.clear_faults()
         if times:
-            fault = {"path": "/results", "times": times, "action": action}
-            httpx.post(f"{sandbox.origin}/sandbox/faults", json=fault).raise_for_status()
+            control.fault("/results", times, **action)
 
     yield switch
     switch()

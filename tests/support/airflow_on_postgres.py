@@ -13,7 +13,8 @@ from dev.postgres import Postgres
 
 SETTINGS = {
     "AIRFLOW__CORE__FERNET_KEY": Fernet.generate_key().decode(),
-    "AIRFLOW__CORE__PARALLELISM": "12",
+    # More at once are no sooner done on two cores, and let servers answer late.
+    "AIRFLOW__CORE__PARALLELISM": "8",
     "AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG": "64",
     # A dead triggerer or worker is missed after seconds, not minutes.
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",

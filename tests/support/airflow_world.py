@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from airflow_provider_seedream.sandbox.server import SandboxServer
 from dev.airflow_stack import AirflowStack
+from tests.support.sandbox_control import SandboxControl
 
 KEY = "sk-e2e-93ab77"
 
@@ -32,27 +31,19 @@ class Clock:
         self.ahead += seconds
 
 
-class World:
+class World(SandboxControl):
     """The running Airflow, its sandbox, and the folder that receives the images."""
 
     def __init__(self, stack: AirflowStack, sandbox: SandboxServer, clock: Clock, images: Path) -> None:
+        super().__init__(sandbox.origin)
         self.stack = stack
         self.sandbox = sandbox
         self.clock = clock
         self.images = images
 
-    def ledger(self) -> dict[str, Any]:
-        """Everything that the sandbox has recorded."""
-        return dict(httpx.get(f"{self.sandbox.origin}/sandbox/ledger").json())
-
     def task(self, seedream_task_id: str) -> dict[str, Any]:
         """The sandbox's record of one task."""
         return next(task for task in self.ledger()["tasks"] if task["taskId"] == seedream_task_id)
-
-    def fault(self, path: str, times: int = 1, **action: Any) -> None:
-        """Switch a fault on for the next requests to a path."""
-        body = {"path": path, "times": times, "action": action}
-        httpx.post(f"{self.sandbox.origin}/sandbox/faults", json=body).raise_for_status()
 
     def wait_for_log(self, dag_id: str, run_id: str, task_id: str, words: str, try_number: int = 1) -> str:
         """Wait until the log of a try holds some words, which may come after the task's end; returns it."""
@@ -124,6 +115,8 @@ def airflow_world(
             # A retry waits this long for the answer to a submission of the try before.
             "AIRFLOW_CONN_SEEDREAM_HASTY": connection(sandbox, KEY, request_timeout=25),
             "AIRFLOW_VAR_SEEDREAM_DESTINATION": images.as_uri(),
+            # A file of DAGs is parsed again when it changes, so that is often enough.
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
             **(env or {}),
         }
         with AirflowStack(base / "home", dags_folder, whole_env, **stack_options) as stack:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import httpx
-
 from airflow_provider_seedream.sandbox.server import SandboxServer
+from tests.support.sandbox_control import SandboxControl
 
 KEY = "sk-test-4f1d"
 
@@ -15,17 +14,13 @@ Connect = Callable[..., None]
 """Sets the connection ``seedream_default``, given its fields."""
 
 
-class Apixo:
+class Apixo(SandboxControl):
     """The sandbox as a test sees it: its addresses, its ledger, and its faults."""
 
     def __init__(self, server: SandboxServer) -> None:
+        super().__init__(server.origin)
         self.base_url = server.base_url
-        self.origin = server.origin
         self.key = KEY
-
-    def ledger(self) -> dict[str, Any]:
-        """Return everything that the sandbox has recorded."""
-        return dict(httpx.get(f"{self.origin}/sandbox/ledger").json())
 
     def tasks(self) -> list[dict[str, Any]]:
         """Return the tasks that were bought."""
@@ -34,8 +29,3 @@ class Apixo:
     def requests(self, path: str) -> list[dict[str, Any]]:
         """Return the requests whose path holds a text."""
         return [request for request in self.ledger()["requests"] if path in request["path"]]
-
-    def fault(self, path: str, times: int = 1, every: int = 1, **action: Any) -> None:
-        """Switch a fault on for the next requests to a path, or for every so many of them."""
-        body = {"path": path, "times": times, "every": every, "action": action}
-        httpx.post(f"{self.origin}/sandbox/faults", json=body).raise_for_status()

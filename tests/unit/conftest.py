@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 from airflow.sdk import DAG
 
@@ -25,11 +24,16 @@ def sandbox_server() -> Iterator[SandboxServer]:
         yield server
 
 
-@pytest.fixture
-def apixo(sandbox_server: SandboxServer) -> Apixo:
-    """A sandbox without tasks, faults and records."""
-    httpx.post(f"{sandbox_server.origin}/sandbox/reset").raise_for_status()
+@pytest.fixture(scope="session")
+def _any_apixo(sandbox_server: SandboxServer) -> Apixo:
     return Apixo(sandbox_server)
+
+
+@pytest.fixture
+def apixo(_any_apixo: Apixo) -> Apixo:
+    """A sandbox without tasks, faults and records."""
+    _any_apixo.reset()
+    return _any_apixo
 
 
 @pytest.fixture

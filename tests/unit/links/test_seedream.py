@@ -19,6 +19,7 @@ from airflow_provider_seedream.storage.index import SAVED_KEY
 from tests.support.airflow_runs import run_dag
 from tests.support.airflow_tries import Store, TaskTries
 from tests.support.apixo import Apixo
+from tests.support.purchases import QUICK
 
 GALLERY_KEY = SeedreamGalleryLink().xcom_key
 FIRST_IMAGE_KEY = SeedreamResultLink().xcom_key
@@ -72,7 +73,7 @@ class TestNoButtonIsWorthAFailure:
     ) -> None:
         tries = TaskTries(
             lambda: SeedreamGenerateOperator(
-                task_id="generate", prompt="a fox", destination=str(tmp_path), first_poll=0, deferrable=False
+                task_id="generate", prompt="a fox", destination=str(tmp_path), deferrable=False, **QUICK
             ),
             state_store=state_store,
         )
@@ -92,7 +93,7 @@ class TestNoButtonIsWorthAFailure:
         self, dag: DAG, connected: Apixo, tmp_path: Path, request_: Any
     ) -> None:
         with dag:
-            generate = SeedreamGenerateOperator(task_id="generate", prompt="a fox", first_poll=0)
+            generate = SeedreamGenerateOperator(task_id="generate", prompt="a fox", **QUICK)
         urls = run_dag(dag).xcom("generate")["urls"]
         assert generate.task_id == "generate"
         odd = {"seedream_task_id": "t1", "urls": urls, "request": request_}
@@ -105,9 +106,7 @@ class TestNoButtonIsWorthAFailure:
 class TestFirstImage:
     def test_is_the_vendors_url_where_the_store_has_no_web_address(self, dag: DAG, tmp_path: Path) -> None:
         with dag:
-            SeedreamGenerateOperator(
-                task_id="generate", prompt="a fox", destination=str(tmp_path), first_poll=0
-            )
+            SeedreamGenerateOperator(task_id="generate", prompt="a fox", destination=str(tmp_path), **QUICK)
         run = run_dag(dag)
         assert run.xcom("generate", FIRST_IMAGE_KEY) == run.xcom("generate")["urls"][0]
 
@@ -123,8 +122,8 @@ class TestSavedEntry:
                 max_images=2,
                 min_images=2,
                 destination=str(tmp_path),
-                first_poll=0,
                 deferrable=False,
+                **QUICK,
             )
         )
         with pytest.raises(Exception, match="were delivered"):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
@@ -184,7 +185,8 @@ class TestResumedByACallback:
         operator, _ = tries.run_until_deferral()
         leave_delivery(tries, endpoint)
         tries.store.refuses_after = len(tries.store.writes) + 1  # the intent of the top-up, and no more
-        tries.resume_until_deferral(operator, resumption())
+        with mock.patch("time.sleep"):
+            tries.resume_until_deferral(operator, resumption())
         main, top_up = (task["taskId"] for task in connected.tasks())
         tries.store.refuses_after = None
         endpoint.wait_for(2)
