@@ -11,6 +11,9 @@ from typing import Any
 
 from airflow.sdk import DAG
 
+from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
+from tests.support.purchases import QUICK
+
 
 def prepare_database() -> None:
     """Make the metadata database of this test session."""
@@ -61,3 +64,10 @@ def run_dag(dag: DAG) -> FinishedRun:
     bag.bag_dag(dag)
     sync_bag_to_db(bag, "dags-folder", None)
     return FinishedRun(dag.test())
+
+
+def run_generate(dag: DAG, **arguments: Any) -> FinishedRun:
+    """Run a DAG of one Generate task with these parameters."""
+    with dag:
+        SeedreamGenerateOperator(task_id="generate", **{"prompt": "a fox", **QUICK, **arguments})
+    return run_dag(dag)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+from airflow.sdk import BaseOperator
 
 from airflow_provider_seedream.callbacks.delivery import make_delivery_key
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator
@@ -34,3 +37,10 @@ def leave_delivery(tries: TaskTries, endpoint: ApiServer, number: int = 1) -> No
 def lose_the_answer(apixo: Apixo) -> None:
     """Let the submission be accepted, and its answer be lost."""
     apixo.fault("/generateTask", drop="after")
+
+
+def make_with_callback(
+    options: dict[str, Any], make: Callable[..., BaseOperator] = SeedreamGenerateOperator
+) -> BaseOperator:
+    """Return an operator in callback mode with these parameters, as the parsing of a DAG does."""
+    return make(**{"task_id": "generate", "prompt": "a fox", "request_type": "callback", **options})

@@ -11,37 +11,10 @@ import pytest
 
 from airflow_provider_seedream.gallery.storage_threads import StorageThreads
 from airflow_provider_seedream.gallery.verified_images import ImageError
+from tests.support.gates import LONG, Gate
 
 HUNG = "s3://hung@bucket/image.png"
 WELL = "s3://well@bucket/image.png"
-LONG = 60.0
-"""Seconds after which a test fails that waits for what does not come."""
-
-
-class Gate:
-    """Work that hangs until the gate opens; it counts who came."""
-
-    def __init__(self) -> None:
-        self.open = threading.Event()
-        self.came = threading.Semaphore(0)
-        self.most = 0
-        self._inside = 0
-        self._lock = threading.Lock()
-
-    def __call__(self) -> str:
-        with self._lock:
-            self._inside += 1
-            self.most = max(self.most, self._inside)
-        self.came.release()
-        assert self.open.wait(LONG)
-        with self._lock:
-            self._inside -= 1
-        return "at last"
-
-    async def has_seen(self, visitors: int) -> None:
-        """Wait until so many have come."""
-        for _ in range(visitors):
-            assert await asyncio.to_thread(self.came.acquire, timeout=LONG)
 
 
 @pytest.fixture
@@ -153,6 +126,7 @@ class TestAStoreThatHangs:
         program = f"""
 import asyncio, threading
 from airflow_provider_seedream.gallery.verified_images import ImageError
+from tests.support.gates import LONG, Gate
 from airflow_provider_seedream.gallery.storage_threads import StorageThreads
 try:
     asyncio.run(StorageThreads(seconds=0.1).run({HUNG!r}, threading.Event().wait))

@@ -21,15 +21,10 @@ from airflow_provider_seedream.operators.seedream import (
     SeedreamGenerateOperator,
     SeedreamSubmitOperator,
 )
-from tests.support.airflow_runs import FinishedRun, run_dag
+from tests.support.airflow_runs import run_dag, run_generate
 from tests.support.apixo import Apixo, Connect
+from tests.support.callbacks import make_with_callback
 from tests.support.purchases import QUICK
-
-
-def generate(dag: DAG, **arguments: Any) -> FinishedRun:
-    with dag:
-        SeedreamGenerateOperator(task_id="generate", **{"prompt": "a fox", **QUICK, **arguments})
-    return run_dag(dag)
 
 
 class TestGenerate:
@@ -37,7 +32,7 @@ class TestGenerate:
     def test_buys_once_and_keeps_the_images(
         self, dag: DAG, connected: Apixo, tmp_path: Path, deferrable: bool
     ) -> None:
-        run = generate(
+        run = run_generate(
             dag, max_images=2, aspect_ratio="21:9", destination=tmp_path.as_uri(), deferrable=deferrable
         )
         assert run.state == "success"
@@ -55,28 +50,28 @@ class TestGenerate:
     def test_the_submission_is_recorded_even_when_the_generation_fails(
         self, dag: DAG, connected: Apixo
     ) -> None:
-        run = generate(dag, prompt="x [[fail:Timeout]]")
+        run = run_generate(dag, prompt="x [[fail:Timeout]]")
         assert run.state == "failed"
         assert run.xcom("generate", "submission")["seedream_task_id"] == connected.tasks()[0]["taskId"]
 
     def test_without_a_destination_returns_urls_only(self, dag: DAG, connected: Apixo) -> None:
-        result = generate(dag).xcom("generate")
+        result = run_generate(dag).xcom("generate")
         assert len(result["urls"]) == 1
         assert "images" not in result
         assert connected.requests("/results") == []
 
     def test_partial_delivery_is_a_success_that_says_what_it_cost(self, dag: DAG, tmp_path: Path) -> None:
-        run = generate(dag, prompt="x [[deliver:2]]", max_images=3, destination=tmp_path.as_uri())
+        run = run_generate(dag, prompt="x [[deliver:2]]", max_images=3, destination=tmp_path.as_uri())
         result = run.xcom("generate")
         assert (result["requested"], result["delivered"], len(result["images"])) == (3, 2, 2)
         assert (result["cost_usd"], result["refunded_usd"]) == (0.07, 0.035)
 
     def test_a_result_is_json_safe_and_holds_no_key(self, dag: DAG, connected: Apixo, tmp_path: Path) -> None:
-        text = json.dumps(generate(dag, destination=tmp_path.as_uri()).xcom("generate"))
+        text = json.dumps(run_generate(dag, destination=tmp_path.as_uri()).xcom("generate"))
         assert connected.key not in text
 
     def test_the_true_format_names_the_file(self, dag: DAG, tmp_path: Path) -> None:
-        result = generate(dag, prompt="x [[jpeg]]", destination=tmp_path.as_uri()).xcom("generate")
+        result = run_generate(dag, prompt="x [[jpeg]]", destination=tmp_path.as_uri()).xcom("generate")
         assert result["images"][0]["name"].endswith(".jpg")
 
     def test_image_to_image_from_another_tasks_result(self, dag: DAG, connected: Apixo) -> None:
@@ -109,7 +104,7 @@ class TestGenerate:
         self, dag: DAG, connected: Apixo, connect: Connect
     ) -> None:
         connect(host=connected.base_url, extra={"price_per_image": "0.04", "provider": "official"})
-        assert generate(dag).xcom("generate")["cost_usd"] == 0.04
+        assert run_generate(dag).xcom("generate")["cost_usd"] == 0.04
 
     def test_default_args_reach_every_parameter(self, airflow_database: None, connected: Apixo) -> None:
         with DAG("defaults", schedule=None, default_args={"resolution": "4K", "poll_interval": 7.0}):
@@ -177,7 +172,7 @@ class TestWhatFailsCheaplyFailsBeforeThePost:
         arguments: dict[str, Any],
         says: str,
     ) -> None:
-        run = generate(dag, **arguments)
+        run = run_generate(dag, **arguments)
         assert run.state == "failed"
         assert says in capsys.readouterr().out
         assert connected.requests("/generateTask") == []
@@ -186,7 +181,7 @@ class TestWhatFailsCheaplyFailsBeforeThePost:
         self, dag: DAG, connected: Apixo, connect: Connect, capsys: pytest.CaptureFixture[str]
     ) -> None:
         connect(host=connected.base_url, password="invalid")
-        assert generate(dag).state == "failed"
+        assert run_generate(dag).state == "failed"
         assert "Put a valid APIXO key" in capsys.readouterr().out
         assert connected.tasks() == []
 
@@ -196,7 +191,7 @@ class TestAfterThePurchase:
         self, dag: DAG, connected: Apixo, capsys: pytest.CaptureFixture[str]
     ) -> None:
         connected.fault("/generateTask", drop="after")
-        assert generate(dag).state == "failed"
+        assert run_generate(dag).state == "failed"
         log = capsys.readouterr().out
         assert "AirflowFailException" in log
         assert "may have accepted and charged" in log
@@ -205,7 +200,7 @@ class TestAfterThePurchase:
         self, dag: DAG, connected: Apixo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         connected.fault("/results", times=99, status=404, body="gone")
-        run = generate(dag, destination=tmp_path.as_uri())
+        run = run_generate(dag, destination=tmp_path.as_uri())
         log = capsys.readouterr().out
         assert run.state == "failed"
         assert "AirflowFailException" in log
@@ -214,7 +209,7 @@ class TestAfterThePurchase:
     def test_our_deadline_comes_before_airflows_execution_timeout(
         self, dag: DAG, connected: Apixo, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        run = generate(
+        run = run_generate(
             dag,
             prompt="x [[seconds:90000]]",
             deferrable=False,
@@ -230,30 +225,30 @@ class TestAfterThePurchase:
         self, dag: DAG, connected: Apixo, capsys: pytest.CaptureFixture[str]
     ) -> None:
         dag.render_template_as_native_obj = True
-        assert generate(dag, destination="{{ none }}").state == "failed"
+        assert run_generate(dag, destination="{{ none }}").state == "failed"
         assert connected.tasks() == []
 
     def test_a_wrong_setting_is_found_before_the_purchase(
         self, dag: DAG, connected: Apixo, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AIRFLOW__SEEDREAM__MIN_DEFERRAL_SECONDS", "6s")
-        assert generate(dag).state == "failed"
+        assert run_generate(dag).state == "failed"
         assert connected.tasks() == []
 
 
 class TestTemplates:
     def test_a_rendered_number_is_fine(self, dag: DAG, connected: Apixo) -> None:
-        assert generate(dag, max_images="{{ 1 + 2 }}").xcom("generate")["requested"] == 3
+        assert run_generate(dag, max_images="{{ 1 + 2 }}").xcom("generate")["requested"] == 3
 
     def test_a_prompt_can_live_in_a_file(self, dag: DAG, tmp_path: Path) -> None:
         (tmp_path / "fox.txt").write_text("a fox for {{ dag.dag_id }}")
         dag.template_searchpath = [str(tmp_path)]
-        result = generate(dag, prompt="fox.txt").xcom("generate")
+        result = run_generate(dag, prompt="fox.txt").xcom("generate")
         assert result["request"]["prompt"] == f"a fox for {dag.dag_id}"
 
     def test_native_rendering(self, dag: DAG, connected: Apixo) -> None:
         dag.render_template_as_native_obj = True
-        result = generate(dag, prompt="{{ 1984 }}", max_images="{{ 2 }}").xcom("generate")
+        result = run_generate(dag, prompt="{{ 1984 }}", max_images="{{ 2 }}").xcom("generate")
         assert (result["request"]["prompt"], result["requested"]) == ("1984", 2)
 
 
@@ -318,12 +313,6 @@ def asset_event_extra(dag_id: str) -> dict[str, Any]:
         return dict(event.extra)
 
 
-def operator(
-    options: dict[str, Any], make: Callable[..., BaseOperator] = SeedreamGenerateOperator
-) -> BaseOperator:
-    return make(**{"task_id": "generate", "prompt": "a fox", "request_type": "callback", **options})
-
-
 pytestmark = pytest.mark.usefixtures("quick")
 
 
@@ -364,7 +353,7 @@ class TestRefusedWhenTheDagIsParsed:
     )
     def test_with_field_and_remedy(self, options: dict[str, Any], words: str) -> None:
         with pytest.raises(InvalidRequestError, match=words):
-            operator(options)
+            make_with_callback(options)
 
     @pytest.mark.parametrize("make", [SeedreamGenerateOperator, SeedreamSubmitOperator])
     def test_before_airflow_3_3(
@@ -372,7 +361,7 @@ class TestRefusedWhenTheDagIsParsed:
     ) -> None:
         monkeypatch.setattr(airflow_compat, "AIRFLOW_VERSION", "3.2.3")
         with pytest.raises(InvalidRequestError, match=r"request_type.*Airflow 3\.3.*task state store"):
-            operator({}, make)
+            make_with_callback({}, make)
 
     @pytest.mark.parametrize(
         ("setting", "value", "make"),
@@ -386,8 +375,8 @@ class TestRefusedWhenTheDagIsParsed:
     ) -> None:
         monkeypatch.setenv(f"AIRFLOW__{setting}", value)
         with pytest.raises(InvalidRequestError, match=setting.partition("__")[2].lower()):
-            operator({}, make)
+            make_with_callback({}, make)
 
     def test_generate_needs_its_record_no_longer_than_it_runs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW__STATE_STORE__CLEAR_ON_SUCCESS", "True")
-        operator({})
+        make_with_callback({})

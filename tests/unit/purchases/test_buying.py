@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +11,6 @@ from unittest import mock
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, redact
-from airflow.sdk import BaseOperator
 from PIL import Image
 
 from airflow_provider_seedream import airflow_compat
@@ -32,7 +30,7 @@ from airflow_provider_seedream.worker import waiting
 from tests.support.airflow_tries import TaskTries, deferral, worker_dies
 from tests.support.api_server import ApiServer, resumption
 from tests.support.apixo import Apixo, Connect
-from tests.support.callbacks import LONG, generate_with_callback
+from tests.support.callbacks import LONG, generate_with_callback, make_with_callback
 from tests.support.purchases import (
     AnyTask,
     assert_one_purchase,
@@ -42,13 +40,6 @@ from tests.support.purchases import (
     submit,
     wait_until_finished,
 )
-
-
-def operator(
-    options: dict[str, Any], make: Callable[..., BaseOperator] = SeedreamGenerateOperator
-) -> BaseOperator:
-    return make(**{"task_id": "generate", "prompt": "a fox", "request_type": "callback", **options})
-
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -272,7 +263,7 @@ class TestOwnEndpoint:
 
     def test_needs_neither_airflow_3_3_nor_a_record(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(airflow_compat, "AIRFLOW_VERSION", "3.2.3")
-        operator({"callback_url": "https://mine.example.com/hook", "durable": False})
+        make_with_callback({"callback_url": "https://mine.example.com/hook", "durable": False})
 
 
 class TestRefusedBeforeAnythingIsBought:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -13,7 +12,6 @@ from unittest import mock
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowTaskTimeout
-from airflow.sdk import BaseOperator
 
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.callbacks.delivery import DeliveryRecord, make_delivery_key
@@ -23,7 +21,7 @@ from airflow_provider_seedream.errors import (
     SeedreamError,
 )
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
-from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator, SeedreamSubmitOperator
+from airflow_provider_seedream.operators.seedream import SeedreamSubmitOperator
 from airflow_provider_seedream.purchases import lost_answer
 from airflow_provider_seedream.purchases.journal import Intent
 from airflow_provider_seedream.purchases.journal_store import KEY, JournalStore
@@ -32,7 +30,11 @@ from airflow_provider_seedream.retry_policy import SeedreamRetryPolicy
 from tests.support.airflow_tries import TaskTries, worker_dies
 from tests.support.api_server import ApiServer, resumption
 from tests.support.apixo import Apixo
-from tests.support.callbacks import generate_with_callback, leave_delivery, lose_the_answer
+from tests.support.callbacks import (
+    generate_with_callback,
+    leave_delivery,
+    lose_the_answer,
+)
 from tests.support.purchases import (
     AnyTask,
     assert_one_purchase,
@@ -40,13 +42,6 @@ from tests.support.purchases import (
     submit,
     task_id_of,
 )
-
-
-def operator(
-    options: dict[str, Any], make: Callable[..., BaseOperator] = SeedreamGenerateOperator
-) -> BaseOperator:
-    return make(**{"task_id": "generate", "prompt": "a fox", "request_type": "callback", **options})
-
 
 pytestmark = pytest.mark.usefixtures("quick")
 

@@ -13,18 +13,10 @@ from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import (
     SeedreamDownloadOperator,
-    SeedreamGenerateOperator,
     SeedreamSubmitOperator,
 )
-from tests.support.airflow_runs import FinishedRun, run_dag
+from tests.support.airflow_runs import FinishedRun, run_dag, run_generate
 from tests.support.apixo import Apixo
-from tests.support.purchases import QUICK
-
-
-def generate(dag: DAG, **arguments: Any) -> FinishedRun:
-    with dag:
-        SeedreamGenerateOperator(task_id="generate", **{"prompt": "a fox", **QUICK, **arguments})
-    return run_dag(dag)
 
 
 class TestDownload:
@@ -80,7 +72,7 @@ class TestDownload:
     def test_expired_urls_say_so(
         self, dag: DAG, connected: Apixo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        run = generate(dag, prompt="x [[expire]]", destination=tmp_path.as_uri())
+        run = run_generate(dag, prompt="x [[expire]]", destination=tmp_path.as_uri())
         assert run.state == "failed"
         assert "15 days" in capsys.readouterr().out
         assert list(tmp_path.iterdir()) == []

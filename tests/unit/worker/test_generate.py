@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from unittest import mock
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
-from airflow.sdk import BaseOperator
 
 from airflow_provider_seedream.callbacks.delivery import DeliveryRecord, make_delivery_key
 from airflow_provider_seedream.operators.seedream import (
@@ -30,13 +28,6 @@ from tests.support.purchases import (
     generate,
     wait_until_finished,
 )
-
-
-def operator(
-    options: dict[str, Any], make: Callable[..., BaseOperator] = SeedreamGenerateOperator
-) -> BaseOperator:
-    return make(**{"task_id": "generate", "prompt": "a fox", "request_type": "callback", **options})
-
 
 pytestmark = pytest.mark.usefixtures("quick")
 
