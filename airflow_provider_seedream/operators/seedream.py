@@ -6,7 +6,7 @@ double what every parsing of a DAG pays (``benchmarks/import_cost.py``).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,6 @@ from airflow_provider_seedream.storage.naming import DEFAULT_TEMPLATE
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context, ObjectStoragePath
 
-    from airflow_provider_seedream.purchases.purchases import Purchases
 
 # How a result is delivered decides what Airflow must have, so it is known when the DAG is parsed.
 _TEMPLATED_FIELDS = tuple(field.name for field in fields(GenerateRequest) if field.name != "request_type")
@@ -82,7 +81,7 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
     template_fields: Sequence[str] = (*_TEMPLATED_FIELDS, "max_cost", "seedream_conn_id")
     template_ext: Sequence[str] = _PROMPT_FILES
     ui_color = "#dfe9f5"
-    purchases: Purchases | None = None
+    report_kill: Callable[[], None] | None = None
     _waits_itself = True
 
     def __init__(
@@ -141,8 +140,8 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
 
     def on_kill(self) -> None:
         """Say what cannot be undone; Airflow calls it when the worker is told to stop."""
-        if self.purchases is not None:
-            self.purchases.report_kill()
+        if self.report_kill is not None:
+            self.report_kill()
 
     def read_request(self) -> GenerateRequest:
         """Return the rendered, validated request; log what it may cost.

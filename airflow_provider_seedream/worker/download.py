@@ -17,31 +17,31 @@ from airflow_provider_seedream.worker.submissions import conclude_finished, find
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_seedream.operators.seedream import SeedreamDownloadOperator
+    from airflow_provider_seedream.worker.tasks import DownloadingTask
 
 
-def download(operator: SeedreamDownloadOperator, context: Context) -> dict[str, Any]:
+def download(task: DownloadingTask, context: Context) -> dict[str, Any]:
     """Fetch, verify and place the images, then the manifest; return the result for XCom."""
-    with advising(operator.log, "fetches what is missing, at no cost"):
-        result = _find_result(operator, context)
+    with advising(task.log, "fetches what is missing, at no cost"):
+        result = _find_result(task, context)
         target = open_target(
-            operator.destination,
-            operator.storage_conn_id,
-            operator.filename,
+            task.destination,
+            task.storage_conn_id,
+            task.filename,
             len(result.urls),
             has_fingerprint=bool(result.fingerprint),
         )
-        return save(result, target, operator.hook, context).to_json()
+        return save(result, target, task.hook, context).to_json()
 
 
-def _find_result(operator: SeedreamDownloadOperator, context: Context) -> Result:
+def _find_result(task: DownloadingTask, context: Context) -> Result:
     """Return the result whose images are meant."""
-    if operator.seedream_task_id is not None:
-        return _read_finished(operator, context)
-    if operator.urls is not None:
-        urls = read_url_list(parse_rendered(operator.urls), "urls")
+    if task.seedream_task_id is not None:
+        return _read_finished(task, context)
+    if task.urls is not None:
+        urls = read_url_list(parse_rendered(task.urls), "urls")
         return Result(seedream_task_id=make_urls_id(urls), urls=tuple(urls), delivered=len(urls))
-    given = parse_rendered(operator.result)
+    given = parse_rendered(task.result)
     if not isinstance(given, Mapping) or not isinstance(given.get("seedream_task_id"), str):
         remedy = "Pass the sensor's output."
         raise InvalidRequestError(
@@ -50,8 +50,8 @@ def _find_result(operator: SeedreamDownloadOperator, context: Context) -> Result
     return Result.from_json({**given, "urls": read_url_list(given.get("urls"), "result['urls']")})
 
 
-def _read_finished(operator: SeedreamDownloadOperator, context: Context) -> Result:
+def _read_finished(task: DownloadingTask, context: Context) -> Result:
     """Ask for the result of a task that must have finished."""
-    task_id = check_task_id(operator.seedream_task_id)
-    submission = find_submission(context, operator, operator.hook, task_id, model=operator.model)
-    return conclude_finished(submission, operator.hook.get_status(task_id, submission.model))
+    task_id = check_task_id(task.seedream_task_id)
+    submission = find_submission(context, task, task.hook, task_id, model=task.model)
+    return conclude_finished(submission, task.hook.get_status(task_id, submission.model))

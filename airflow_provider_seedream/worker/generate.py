@@ -23,62 +23,59 @@ if TYPE_CHECKING:
 
     from airflow_provider_seedream.apixo.model import Pace
     from airflow_provider_seedream.apixo.request import GenerateRequest
-    from airflow_provider_seedream.operators.seedream import (
-        SeedreamGenerateOperator,
-        SeedreamRequestOperator,
-        SeedreamSubmitOperator,
-    )
     from airflow_provider_seedream.result import Result
+    from airflow_provider_seedream.worker.tasks import BuyingTask, GeneratingTask
 
 
-def submit(operator: SeedreamSubmitOperator, context: Context) -> str:
+def submit(task: BuyingTask, context: Context) -> str:
     """Submit, unless an earlier try did, and return the API's taskId; this spends money."""
-    with _buying(operator, context) as purchases:
+    with _buying(task, context) as purchases:
         purchases.load()
-        request = operator.read_request()
+        request = task.read_request()
         if not purchases.find_again(request):
             purchases.buy(request)
-        offer_gallery(context["ti"], operator.log)
+        offer_gallery(context["ti"], task.log)
         return purchases.submissions[0].seedream_task_id
 
 
-def generate(operator: SeedreamGenerateOperator, context: Context) -> dict[str, Any]:
+def generate(task: GeneratingTask, context: Context) -> dict[str, Any]:
     """Check everything that is free, submit unless an earlier try did, and wait.
 
     :returns: the result for XCom; the submission, where the task does not wait.
     """
-    with _buying(operator, context) as purchases:
-        return _Generation(operator, context, purchases).start()
+    with _buying(task, context) as purchases:
+        return _Generation(task, context, purchases).start()
 
 
-def resume(operator: SeedreamGenerateOperator, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+def resume(task: GeneratingTask, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
     """Go on with the trigger's event, or by a callback, and return the result for XCom."""
-    with _buying(operator, context) as purchases:
+    with _buying(task, context) as purchases:
         purchases.resume(event)
-        resumed = waiting.read_resume_event(event, operator.log)
+        resumed = waiting.read_resume_event(event, task.log)
         deadline = resumed.deadline if resumed else None
-        return _Generation(operator, context, purchases).finish(deadline).to_json()
+        return _Generation(task, context, purchases).finish(deadline).to_json()
 
 
 def resume_without_trigger(
-    operator: SeedreamGenerateOperator, context: Context, failure: Mapping[str, Any] | None
+    task: GeneratingTask, context: Context, failure: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Wait here for what is left of the wait, where the trigger was lost, and return the result for XCom.
 
     :param failure: Airflow's ``error`` and ``traceback``.
     """
-    with _buying(operator, context) as purchases:
-        waiting.report_failed_deferral(operator.log, failure)
+    with _buying(task, context) as purchases:
+        waiting.report_failed_deferral(task.log, failure)
         purchases.resume()
-        generation = _Generation(operator, context, purchases)
-        generation.wait_here(waiting.find_deadline_of_try(context, operator, operator.generation_timeout))
+        generation = _Generation(task, context, purchases)
+        generation.wait_here(waiting.find_deadline_of_try(context, task, task.generation_timeout))
         return generation.finish().to_json()
 
 
 @contextmanager
-def _buying(operator: SeedreamRequestOperator, context: Context) -> Iterator[Purchases]:
+def _buying(task: BuyingTask, context: Context) -> Iterator[Purchases]:
     """Give what a task buys; within, every failure ends with what is charged and what a retry does."""
-    purchases = operator.purchases = Purchases(operator.hook, context, operator.make_terms())
+    purchases = Purchases(task.hook, context, task.make_terms())
+    task.report_kill = purchases.report_kill
     with advising_on_charges(purchases):
         yield purchases
 
@@ -86,28 +83,28 @@ def _buying(operator: SeedreamRequestOperator, context: Context) -> Iterator[Pur
 class _Generation:
     """One segment of a Generate task: a try up to its deferral, or from there on."""
 
-    def __init__(self, operator: SeedreamGenerateOperator, context: Context, purchases: Purchases) -> None:
-        self._operator = operator
+    def __init__(self, task: GeneratingTask, context: Context, purchases: Purchases) -> None:
+        self._task = task
         self._context = context
         self._purchases = purchases
 
     def start(self) -> dict[str, Any]:
         """Buy, unless it is bought or saved already, and go on from there."""
-        operator, purchases = self._operator, self._purchases
+        task, purchases = self._task, self._purchases
         purchases.load()
-        request = operator.read_request()
-        read_image_count("min_images", operator.min_images, request.max_images)
+        request = task.read_request()
+        read_image_count("min_images", task.min_images, request.max_images)
         read_min_deferral_seconds()
         is_bought = purchases.find_again(request)
         if is_bought:
-            offer_gallery(self._context["ti"], operator.log)
-        target = self._open_target(request.max_images) if operator.saves_images else None
+            offer_gallery(self._context["ti"], task.log)
+        target = self._open_target(request.max_images) if task.saves_images else None
         if not is_bought:
             if target and (saved := self._find_existing(target, purchases.add_routing(request))):
                 return saved.to_json()
             purchases.buy(request)
-            offer_gallery(self._context["ti"], operator.log)
-        if not operator.wait_for_completion:
+            offer_gallery(self._context["ti"], task.log)
+        if not task.wait_for_completion:
             return purchases.submissions[0].to_json()
         return self.finish().to_json()
 
@@ -116,19 +113,19 @@ class _Generation:
 
         :param deadline: epoch seconds at which a wait ends that had begun before.
         """
-        operator, purchases = self._operator, self._purchases
+        task, purchases = self._task, self._purchases
         is_in_progress = purchases.poll_delivered()
         if purchases.pending:
             self._wait(deadline, just_polled=is_in_progress)
         result = purchases.make_result()
-        if operator.saves_images:
+        if task.saves_images:
             # Before a top-up, so that whatever becomes of that, these are kept.
-            result = save(result, self._open_target(result.delivered), operator.hook, self._context)
+            result = save(result, self._open_target(result.delivered), task.hook, self._context)
         if result.missing and self._has_time_for_top_up() and purchases.top_up(result.missing):
             return self.finish()
-        if result.delivered < operator.min_images:
-            operator.log.info("URLs%s: %s", _describe_expiry(result), list(result.urls))
-            raise TooFewImagesError(result.delivered, operator.min_images, result.manifest, purchases.refusal)
+        if result.delivered < task.min_images:
+            task.log.info("URLs%s: %s", _describe_expiry(result), list(result.urls))
+            raise TooFewImagesError(result.delivered, task.min_images, result.manifest, purchases.refusal)
         count(result, polls=purchases.polls)
         return result
 
@@ -139,62 +136,62 @@ class _Generation:
         """
         purchases = self._purchases
         purchases.verdicts |= waiting.wait_here(
-            self._operator.hook, purchases.submissions, self._choose_pace(), deadline=deadline
+            self._task.hook, purchases.submissions, self._choose_pace(), deadline=deadline
         )
 
     def _wait(self, deadline: float | None, *, just_polled: bool) -> None:
-        operator, purchases = self._operator, self._purchases
+        task, purchases = self._task, self._purchases
         purchases.keep_record()
         if deadline is None:
-            deadline = waiting.find_deadline(self._context, operator, operator.generation_timeout)
-        if not operator.deferrable:
+            deadline = waiting.find_deadline(self._context, task, task.generation_timeout)
+        if not task.deferrable:
             self.wait_here(deadline)
             return
         awaits_callback = purchases.awaits_callback
         waiting.defer_until_finished(
-            operator,
+            task,
             purchases.submissions,
             self._choose_pace(awaits_callback=awaits_callback),
             deadline=deadline,
-            conn_id=operator.seedream_conn_id,
+            conn_id=task.seedream_conn_id,
             just_polled=just_polled,
             awaits_callback=awaits_callback,
         )
 
     def _has_time_for_top_up(self) -> bool:
         """Tell whether missing images are to be bought, and there is time to wait for them."""
-        operator = self._operator
-        if operator.on_partial != "top_up":
+        task = self._task
+        if task.on_partial != "top_up":
             return False
-        deadline = waiting.find_deadline(self._context, operator, operator.generation_timeout)
+        deadline = waiting.find_deadline(self._context, task, task.generation_timeout)
         left, needed = deadline - time.time(), self._choose_pace().first_poll
         if left <= needed:
-            operator.log.warning("%.0f s are left, which is too little for a top-up.", max(0.0, left))
+            task.log.warning("%.0f s are left, which is too little for a top-up.", max(0.0, left))
         return left > needed
 
     def _choose_pace(self, *, awaits_callback: bool = False) -> Pace:
-        operator = self._operator
+        task = self._task
         return waiting.choose_pace(
             self._purchases.submissions[-1],
-            operator.first_poll,
-            operator.poll_interval,
+            task.first_poll,
+            task.poll_interval,
             awaits_callback=awaits_callback,
         )
 
     def _open_target(self, images: int) -> Target:
-        operator = self._operator
-        return open_target(operator.destination, operator.storage_conn_id, operator.filename, images)
+        task = self._task
+        return open_target(task.destination, task.storage_conn_id, task.filename, images)
 
     def _find_existing(self, target: Target, request: GenerateRequest) -> Result | None:
         """Return the result that lies at the target already, where ``if_exists`` asks for it."""
-        operator = self._operator
-        if operator.if_exists == "fail":
-            check_unoccupied(request, target, operator.hook)
-        if operator.if_exists != "reuse":
+        task = self._task
+        if task.if_exists == "fail":
+            check_unoccupied(request, target, task.hook)
+        if task.if_exists != "reuse":
             return None
-        must_be_whole = request.sequential_image_generation != "auto" and operator.on_partial == "top_up"
-        wanted = request.max_images if must_be_whole else operator.min_images
-        return find_saved(request, target, wanted, operator.hook, self._context)
+        must_be_whole = request.sequential_image_generation != "auto" and task.on_partial == "top_up"
+        wanted = request.max_images if must_be_whole else task.min_images
+        return find_saved(request, target, wanted, task.hook, self._context)
 
 
 def _describe_expiry(result: Result) -> str:

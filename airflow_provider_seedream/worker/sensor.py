@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
     from airflow_provider_seedream.apixo.records import Submission
     from airflow_provider_seedream.apixo.watch import Watch
-    from airflow_provider_seedream.sensors.seedream import SeedreamTaskSensor
+    from airflow_provider_seedream.worker.tasks import WatchingTask
 
 
-def wait(sensor: SeedreamTaskSensor, context: Context) -> dict[str, Any]:
+def wait(sensor: WatchingTask, context: Context) -> dict[str, Any]:
     """Free the worker slot until the task has ended; return the result for XCom, if it has already."""
     with _advising_or_skipping(sensor):
         deadline = waiting.find_deadline(context, sensor, sensor.give_up_after)
         return _defer(sensor, context, deadline=deadline)
 
 
-def resume(sensor: SeedreamTaskSensor, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+def resume(sensor: WatchingTask, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
     """Go on with the trigger's event, or by a callback; return the result for XCom."""
     with _advising_or_skipping(sensor):
         if resumed := waiting.read_resume_event(event, sensor.log):
@@ -43,7 +43,7 @@ def resume(sensor: SeedreamTaskSensor, context: Context, event: Mapping[str, Any
 
 
 def resume_without_trigger(
-    sensor: SeedreamTaskSensor, context: Context, failure: Mapping[str, Any] | None
+    sensor: WatchingTask, context: Context, failure: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Wait here for what is left of the wait, where the trigger was lost; return the result for XCom.
 
@@ -55,7 +55,7 @@ def resume_without_trigger(
         return conclude(submission, _wait_here(sensor, submission, context)).to_json()
 
 
-def poke(sensor: SeedreamTaskSensor, context: Context) -> PokeReturnValue | bool:
+def poke(sensor: WatchingTask, context: Context) -> PokeReturnValue | bool:
     """Poll once, if a poll is due; set ``poke_interval`` to the time until the next one."""
     if sensor.poked is None:
         submission = _find(sensor, context)
@@ -73,7 +73,7 @@ def poke(sensor: SeedreamTaskSensor, context: Context) -> PokeReturnValue | bool
 
 
 @contextmanager
-def poking(sensor: SeedreamTaskSensor) -> Iterator[None]:
+def poking(sensor: WatchingTask) -> Iterator[None]:
     """Poke within; our deadline tells what happened and what it cost, Airflow's is left as the backstop."""
     sensor.timeout = sensor.give_up_after + waiting.BACKSTOP_SECONDS
     with _advising_or_skipping(sensor):
@@ -81,7 +81,7 @@ def poking(sensor: SeedreamTaskSensor) -> Iterator[None]:
 
 
 @contextmanager
-def _advising_or_skipping(sensor: SeedreamTaskSensor) -> Iterator[None]:
+def _advising_or_skipping(sensor: WatchingTask) -> Iterator[None]:
     """End every failure with what a retry does, or with a skip, where the sensor is to fail softly.
 
     Airflow skips softly only for its own exceptions; what may pass is left to retries.
@@ -97,7 +97,7 @@ def _advising_or_skipping(sensor: SeedreamTaskSensor) -> Iterator[None]:
 
 
 def _defer(
-    sensor: SeedreamTaskSensor, context: Context, *, deadline: float, is_called: bool = False
+    sensor: WatchingTask, context: Context, *, deadline: float, is_called: bool = False
 ) -> dict[str, Any]:
     """Free the worker slot, unless the task is known to have ended.
 
@@ -128,7 +128,7 @@ def _defer(
     )
 
 
-def _wait_here(sensor: SeedreamTaskSensor, submission: Submission, context: Context) -> Verdict:
+def _wait_here(sensor: WatchingTask, submission: Submission, context: Context) -> Verdict:
     """Wait in the worker for what is left of this try's time."""
     pace = waiting.choose_pace(submission, sensor.first_poll, sensor.poll_interval)
     deadline = waiting.find_deadline_of_try(context, sensor, sensor.give_up_after)
@@ -136,7 +136,7 @@ def _wait_here(sensor: SeedreamTaskSensor, submission: Submission, context: Cont
     return verdicts[submission.seedream_task_id]
 
 
-def _find(sensor: SeedreamTaskSensor, context: Context) -> Submission:
+def _find(sensor: WatchingTask, context: Context) -> Submission:
     """Return what was bought, as recorded upstream or as far as the parameters tell."""
     sensor.check_parameters()
     return find_submission(
@@ -150,7 +150,7 @@ def _find(sensor: SeedreamTaskSensor, context: Context) -> Submission:
 
 
 def _start_watch(
-    sensor: SeedreamTaskSensor, submission: Submission, deadline: float, *, awaits_callback: bool = False
+    sensor: WatchingTask, submission: Submission, deadline: float, *, awaits_callback: bool = False
 ) -> Watch:
     pace = waiting.choose_pace(
         submission, sensor.first_poll, sensor.poll_interval, awaits_callback=awaits_callback
@@ -160,7 +160,7 @@ def _start_watch(
     )
 
 
-def _find_start_of_pokes(sensor: SeedreamTaskSensor, context: Context) -> float:
+def _find_start_of_pokes(sensor: WatchingTask, context: Context) -> float:
     """Return the epoch seconds of this try's first poke; in reschedule mode another process has seen it."""
     first = context["ti"].get_first_reschedule_date(context) if sensor.reschedule else None
     return first.timestamp() if first else time.time()

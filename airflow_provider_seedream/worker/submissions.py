@@ -14,15 +14,16 @@ from airflow_provider_seedream.metrics import count
 from airflow_provider_seedream.result import Result
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.sdk import BaseOperator, Context
+    from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_seedream.apixo.status import TaskStatus
     from airflow_provider_seedream.hooks.seedream import SeedreamHook
+    from airflow_provider_seedream.worker.tasks import Task
 
 
 def find_submission(
     context: Context,
-    operator: BaseOperator,
+    task: Task,
     hook: SeedreamHook,
     seedream_task_id: str,
     *,
@@ -33,7 +34,7 @@ def find_submission(
 
     :param model: of a task that was submitted elsewhere; so is ``resolution``.
     """
-    for task_id in sorted(operator.upstream_task_ids):
+    for task_id in sorted(task.upstream_task_ids):
         for record in _pull_pushed(context, task_id, SUBMISSION_KEY):
             if isinstance(record, Mapping) and record.get("seedream_task_id") == seedream_task_id:
                 return Submission.from_json(record)
@@ -41,18 +42,18 @@ def find_submission(
     return Submission.unrecorded(seedream_task_id, price_per_image=price, model=model, resolution=resolution)
 
 
-def has_callback_come(context: Context, operator: BaseOperator, digest: str) -> bool:
-    """Tell whether a callback has come for a purchase of one of an operator's upstream tasks.
+def has_callback_come(context: Context, task: Task, digest: str) -> bool:
+    """Tell whether a callback has come for a purchase of one of a task's upstream tasks.
 
     :param digest: of the callback's nonce.
     """
     try:
         return any(
             find_delivery(_pull_nearby(context, task_id, DELIVERY_XCOM_KEY), digest)
-            for task_id in sorted(operator.upstream_task_ids)
+            for task_id in sorted(task.upstream_task_ids)
         )
     except Exception as error:  # noqa: BLE001 - a callback only makes things quicker
-        operator.log.warning("Airflow does not tell whether a callback has come: %s", error)
+        task.log.warning("Airflow does not tell whether a callback has come: %s", error)
         return False
 
 

@@ -8,8 +8,6 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
 from airflow_provider_seedream.airflow_compat import find_start_of_try, find_task_state_store
 from airflow_provider_seedream.apixo.model import Pace
 from airflow_provider_seedream.apixo.records import Submission
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
     from airflow_provider_seedream.hooks.seedream import SeedreamHook
+    from airflow_provider_seedream.worker.tasks import Task
 
 BACKSTOP_SECONDS = 120
 """Airflow's own deferral timeout comes this much after ours, so that ours tells what happened."""
@@ -54,7 +53,7 @@ def choose_pace(
     return pace
 
 
-def find_deadline(context: Context, operator: BaseOperator, timeout: float) -> float:
+def find_deadline(context: Context, task: Task, timeout: float) -> float:
     """Return the epoch seconds at which a wait ends that begins now.
 
     Airflow 3.1-3.3 do not enforce ``execution_timeout`` while a task is deferred, so it is done here. It
@@ -64,21 +63,21 @@ def find_deadline(context: Context, operator: BaseOperator, timeout: float) -> f
     :param timeout: seconds from now.
     """
     now = time.time()
-    if operator.execution_timeout is None:
+    if task.execution_timeout is None:
         return now + timeout
-    allowed = operator.execution_timeout.total_seconds()
+    allowed = task.execution_timeout.total_seconds()
     limit = _find_start_of_try(context) + allowed - min(EXECUTION_MARGIN_SECONDS, allowed / 10)
     if limit < now + timeout:
-        operator.log.info("execution_timeout leaves %.0f s to wait for the result.", max(0.0, limit - now))
+        task.log.info("execution_timeout leaves %.0f s to wait for the result.", max(0.0, limit - now))
     return min(now + timeout, limit)
 
 
-def find_deadline_of_try(context: Context, operator: BaseOperator, timeout: float) -> float:
+def find_deadline_of_try(context: Context, task: Task, timeout: float) -> float:
     """Return what :func:`find_deadline` does, for a wait that began with this try.
 
     :param timeout: seconds from the beginning of the try.
     """
-    return find_deadline(context, operator, _find_start_of_try(context) + timeout - time.time())
+    return find_deadline(context, task, _find_start_of_try(context) + timeout - time.time())
 
 
 def _find_start_of_try(context: Context) -> float:
@@ -87,7 +86,7 @@ def _find_start_of_try(context: Context) -> float:
 
 
 def defer_until_finished(
-    operator: BaseOperator,
+    task: Task,
     submissions: Sequence[Submission],
     pace: Pace,
     *,
@@ -110,7 +109,7 @@ def defer_until_finished(
     now = time.time()
     dwell = read_min_deferral_seconds()
     created_at = now + pace.interval_high - pace.first_poll if just_polled else submissions[-1].submitted_at
-    operator.defer(
+    task.defer(
         trigger=SeedreamTaskTrigger(
             seedream_task_ids=[submission.seedream_task_id for submission in submissions],
             deadline=deadline,
