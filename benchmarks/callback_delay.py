@@ -32,7 +32,7 @@ def main() -> None:
     """Print delay and polls of both."""
     tasks = int(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_TASKS
     dags = {"benchmark": Path(__file__).parent / "dags"}
-    env = SETTINGS | {"BENCH_TASKS": str(tasks)}
+    env = SETTINGS | {"AIRFLOW__CORE__PARALLELISM": "12", "BENCH_TASKS": str(tasks)}
     with (
         tempfile.TemporaryDirectory() as base,
         run_database() as url,

@@ -30,12 +30,11 @@ def main() -> None:
     """Print time and memory of a page, and the ratios."""
     with tempfile.TemporaryDirectory() as home:
         os.environ |= {"AIRFLOW_HOME": home, "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
-        from airflow.dag_processing.bundles.manager import DagBundlesManager
         from airflow.settings import Session
-        from airflow.utils.db import initdb
 
-        initdb()
-        DagBundlesManager().sync_bundles_to_db()
+        from tests.support.airflow_runs import prepare_database
+
+        prepare_database()
         with Session() as session:
             fill(session, "few", 100)
             fill(session, "many", 10_000)

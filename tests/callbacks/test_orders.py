@@ -405,19 +405,35 @@ def test_mapped_sensors_are_resumed(world: World, groups: tuple[str, list[dict[s
     assert [(statuses(task), task["polls"]) for task in bought] == [([200], 1)] * 3
 
 
+FAILURES = {"code500": "", "code200": "[[callback:code200]]"}
+"""What makes the sandbox announce a failure so."""
+
+
+@pytest.fixture(scope="module")
+def failures(world: World) -> tuple[Purchases, dict[str, Waiting]]:
+    """Tasks that wait for news of a failure, both at once, and what was bought for them."""
+    purchases = Purchases(world)
+    prompt = "a fox [[fail:SensitiveContentDetected]] {} [[seconds:200]]"
+    return purchases, {
+        name: wait_for_callback(world, prompt=prompt.format(page)) for name, page in FAILURES.items()
+    }
+
+
 @pytest.mark.callback_order(
     "The generation has failed, announced with code 500 or code 200",
     "The task is resumed and fails, with APIXO's reason; nothing is paid",
 )
-@pytest.mark.parametrize("page", ["", "[[callback:code200]]"], ids=["code500", "code200"])
-def test_failures_resume_as_well(world: World, purchases: Purchases, page: str) -> None:
-    prompt = f"a fox [[fail:SensitiveContentDetected]] {page} [[seconds:200]]"
-    waiting = wait_for_callback(world, prompt=prompt)
+@pytest.mark.parametrize("announced", FAILURES)
+def test_failures_resume_as_well(
+    world: World, failures: tuple[Purchases, dict[str, Waiting]], announced: str
+) -> None:
+    purchases, waiting = failures[0], failures[1][announced]
     assert world.stack.wait_for_run(waiting.dag_id, waiting.run_id) == "failed"
     world.wait_for_log(waiting.dag_id, waiting.run_id, "generate", "SensitiveContentDetected")
     assert resumptions(world, waiting.dag_id, waiting.run_id, "generate") == 1
-    (task,) = purchases.tasks()
+    task = world.task(waiting.seedream_task_id)
     assert (statuses(task), task["charged"] - task["refunded"]) == ([200], 0)
+    assert len(purchases.tasks()) == len(FAILURES)
 
 
 # --- nobody reads the tokens -------------------------------------------------------------------------

@@ -25,10 +25,10 @@ class CleanEnvironment:
         self._home = folder / "home"
         self._bin = folder / "venv" / "bin"
         venv.create(folder / "venv")
-        # By the pip that is here; and only what is imported is compiled, when it is.
+        # By the pip that is here, since to install another takes seconds.
         constraints = ROOT / "dev" / f"constraints-{version}.txt"
         pip = (sys.executable, "-m", "pip", "--python", str(self._bin / "python"))
-        install = ("install", "--quiet", "--no-compile", "-c", str(constraints), str(ROOT))
+        install = ("install", "--quiet", "-c", str(constraints), str(ROOT))
         subprocess.run([*pip, *install], check=True)
 
     def run(self, program: str, *arguments: str, **env: str) -> str:

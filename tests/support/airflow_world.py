@@ -115,6 +115,8 @@ def airflow_world(
             # A retry waits this long for the answer to a submission of the try before.
             "AIRFLOW_CONN_SEEDREAM_HASTY": connection(sandbox, KEY, request_timeout=25),
             "AIRFLOW_VAR_SEEDREAM_DESTINATION": images.as_uri(),
+            # Each task is a process of its own, and must not compile this package anew.
+            "PYTHONDONTWRITEBYTECODE": "",
             # A file of DAGs is parsed again when it changes, so that is often enough.
             "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",
             **(env or {}),
