@@ -143,7 +143,7 @@ with DAG(
     catchup=False,
     # Two runs would buy the same pictures, since neither sees yet what the other buys.
     max_active_runs=1,
-    # What spends money on a schedule begins when somebody switches it on.
+    # What spends money on a schedule begins when somebody switches it on: at once, with the latest Monday.
     is_paused_upon_creation=True,
     tags=["seedream"],
     doc_md=__doc__,
