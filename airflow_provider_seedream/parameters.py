@@ -128,14 +128,18 @@ def read_seconds(name: str, value: float | timedelta, *, zero_allowed: bool = Fa
     :raises InvalidRequestError: it is no duration, or negative.
     """
     number = to_seconds(value)
-    if isinstance(number, bool) or not isinstance(number, int | float) or not _in_range(number, zero_allowed):
+    if (
+        isinstance(number, bool)
+        or not isinstance(number, int | float)
+        or not _is_in_range(number, zero_allowed)
+    ):
         bound = "0 or more" if zero_allowed else "above 0"
         problem = Problem(name, repr(value), f"must be seconds, {bound}, or a timedelta", "Correct it.")
         raise InvalidRequestError([problem])
     return float(number)
 
 
-def _in_range(number: float, zero_allowed: bool) -> bool:
+def _is_in_range(number: float, zero_allowed: bool) -> bool:
     return isfinite(number) and (number > 0 or (zero_allowed and number == 0))
 
 
@@ -144,17 +148,6 @@ def read_optional_seconds(
 ) -> float | None:
     """Do as :func:`read_seconds`, for a parameter that may be left out."""
     return None if value is None else read_seconds(name, value, zero_allowed=zero_allowed)
-
-
-def read_choice(name: str, value: Any, allowed: Sequence[str]) -> str:
-    """Return a parameter that takes one of a few words.
-
-    :raises InvalidRequestError: it is another one.
-    """
-    if value not in allowed:
-        rule = f"must be one of {', '.join(map(repr, allowed))}"
-        raise InvalidRequestError([Problem(name, show_value(value), rule, "Correct it.")])
-    return str(value)
 
 
 def read_money(name: str, value: Any) -> Decimal | None:
@@ -171,17 +164,6 @@ def read_money(name: str, value: Any) -> Decimal | None:
     if not amount.is_finite() or amount <= 0:
         raise InvalidRequestError([Problem(name, show_value(value), "must be USD above 0", "Correct it.")])
     return amount
-
-
-def read_image_count(name: str, value: Any, at_most: int) -> int:
-    """Return a whole number of images from 1 on.
-
-    :raises InvalidRequestError: it is none, or more than are ordered.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= at_most:
-        rule = f"must be a whole number from 1 to {at_most}, the images that are ordered at most"
-        raise InvalidRequestError([Problem(name, show_value(value), rule, "Correct it.")])
-    return value
 
 
 def read_fail_codes(name: str, value: Any) -> frozenset[str] | None:
@@ -218,6 +200,26 @@ def read_url_list(value: Any, field: str) -> list[str]:
 
 
 # --- checks -------------------------------------------------------------------------------------------
+
+
+def check_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
+    """Check a parameter that takes one of a few words.
+
+    :raises InvalidRequestError: it is another one.
+    """
+    if value not in allowed:
+        rule = f"must be one of {', '.join(map(repr, allowed))}"
+        raise InvalidRequestError([Problem(name, show_value(value), rule, "Correct it.")])
+
+
+def check_image_count(name: str, value: Any, at_most: int) -> None:
+    """Check a whole number of images from 1 on.
+
+    :raises InvalidRequestError: it is none, or more than are ordered.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= at_most:
+        rule = f"must be a whole number from 1 to {at_most}, the images that are ordered at most"
+        raise InvalidRequestError([Problem(name, show_value(value), rule, "Correct it.")])
 
 
 def check_task_id(value: Any) -> str:

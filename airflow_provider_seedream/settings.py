@@ -1,4 +1,4 @@
-"""Reads the section ``[seedream]`` of Airflow's configuration: names and defaults stand here only.
+"""Reads Airflow's settings; the names and defaults of the section ``[seedream]`` stand here only.
 
 Airflow asks for the names while it loads that configuration, so ``conf`` is imported when a setting is read.
 """
@@ -29,3 +29,10 @@ def read_callback_base_url() -> str:
     from airflow.providers.common.compat.sdk import conf
 
     return conf.get(SECTION, CALLBACK_BASE_URL, fallback="") or ""
+
+
+def read_api_base_url() -> str:
+    """Return ``[api] base_url``, where people reach Airflow's web interface; empty where that is not set."""
+    from airflow.providers.common.compat.sdk import conf
+
+    return conf.get("api", "base_url", fallback="") or ""

@@ -19,16 +19,21 @@ def to_iso(epoch_seconds: float | None) -> str | None:
 
 
 def from_iso(text: str | None) -> float | None:
-    """Return the epoch seconds of ISO 8601 text, which is taken for UTC where it names no zone.
+    """Return the epoch seconds of ISO 8601 text.
 
     :raises ValueError: it is no date.
     """
-    if text is None:
-        return None
-    moment = pendulum.parse(text)
-    if not isinstance(moment, pendulum.DateTime):
-        raise ValueError(f"{text!r} is no date")
-    return moment.timestamp()
+    return None if text is None else read_iso(text).timestamp()
+
+
+def read_iso(text: str) -> pendulum.DateTime:
+    """Return the moment of ISO 8601 text, which is taken for UTC where it names no zone.
+
+    :raises ValueError: it is no date.
+    """
+    # pendulum.parse would also take "now" and "12:00" for dates, and records come from anywhere.
+    moment = pendulum.DateTime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=pendulum.UTC)
 
 
 def from_http_date(text: str) -> float:

@@ -1,4 +1,4 @@
-"""Makes the paths of the gallery's pages: text only, for workers, DAGs and pages alike."""
+"""Names Airflow task instances, and makes the paths of their pages and of the callback endpoint."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from airflow.providers.common.compat.sdk import conf
+from airflow_provider_seedream.settings import read_api_base_url
 
 MOUNT = "/seedream"
 """Path of the plugin's application below the api-server's base path."""
@@ -81,7 +81,7 @@ def make_run_path(dag_id: str, run_id: str) -> str:
 
 def read_base_path() -> str:
     """Return the path of ``[api] base_url``, such as ``/airflow``; empty at the root of a host."""
-    return urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
+    return urlsplit(read_api_base_url()).path.rstrip("/")
 
 
 def is_id(text: Any) -> bool:

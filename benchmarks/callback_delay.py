@@ -86,7 +86,7 @@ def report(world: World, run_id: str) -> None:
 def measure(
     world: World, ledger: dict[str, Any], run_id: str, kind: str, map_index: int
 ) -> tuple[float, int]:
-    """Return the seconds from a task's completion to its resumption, and the polls that it took."""
+    """Return the seconds from a task's completion until it is resumed, and the polls that it took."""
     result = world.stack.read_xcom(DAG_ID, run_id, kind, map_index=map_index)
     resumed_at = world.stack.read_xcom(DAG_ID, run_id, kind, "resumed_at", map_index)
     task = ledger[result["seedream_task_id"]]

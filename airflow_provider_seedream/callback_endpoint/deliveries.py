@@ -217,7 +217,7 @@ def _read_journal(session: Session, token: CallbackToken) -> Journal:
         journal = Journal.from_json(_read_json(session, token.task, KEY))
     except ValueError:
         raise RefusedDelivery(Reason.TOKEN) from None
-    if not journal.awaits_callback(token.digest):
+    if not journal.expects_callback(token.digest):
         raise RefusedDelivery(Reason.TOKEN)
     return journal
 
@@ -278,9 +278,3 @@ def _read_json(session: Session, task: TaskAddress, key: str) -> Any:
         return None if value is None else json.loads(value)
     except ValueError:
         return None
-
-
-def _make_scope(task: TaskAddress) -> Any:
-    from airflow.state import TaskScope
-
-    return TaskScope(task.dag_id, task.run_id, task.task_id, task.map_index)

@@ -132,7 +132,7 @@ def resume_deferred(session: Session, ti: TaskInstance, event: ResumeEvent) -> N
     """Let a worker take up a deferred task instance, as Airflow's own human-in-the-loop route does.
 
     The caller holds the lock of its row and has seen it deferred since, and commits. Where Airflow cannot
-    read what the task has stored for its own resumption, it lets it fail, as it does at a trigger's event.
+    read what the task has stored when it is resumed, it lets it fail, as it does at a trigger's event.
     """
     trigger_event = TriggerEvent(event.to_event())  # type: ignore[no-untyped-call]
     handle_event_submit(trigger_event, task_instance=ti, session=session)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from urllib.parse import SplitResult
 
-from airflow.providers.common.compat.sdk import conf, mask_secret
+from airflow.providers.common.compat.sdk import mask_secret
 
 from airflow_provider_seedream.apixo.account import Account
 from airflow_provider_seedream.apixo.hosts import (
@@ -22,7 +22,12 @@ from airflow_provider_seedream.apixo.rules import CALLBACK
 from airflow_provider_seedream.apixo.text import hide_secrets
 from airflow_provider_seedream.callbacks.token import CallbackToken
 from airflow_provider_seedream.errors import InvalidRequestError, Problem
-from airflow_provider_seedream.settings import CALLBACK_BASE_URL, SECTION, read_callback_base_url
+from airflow_provider_seedream.settings import (
+    CALLBACK_BASE_URL,
+    SECTION,
+    read_api_base_url,
+    read_callback_base_url,
+)
 from airflow_provider_seedream.urls import CALLBACK_PATH, TaskAddress
 
 _SETTING = f"[{SECTION}] {CALLBACK_BASE_URL}"
@@ -110,7 +115,7 @@ def _list_candidates(account: Account, conn_id: str) -> Iterator[tuple[str, str]
     """Yield each place that the address may come from, and what is set there."""
     yield f"callback_base_url of connection {conn_id!r}", account.callback_base_url or ""
     yield _SETTING, read_callback_base_url()
-    yield "[api] base_url", conf.get("api", "base_url", fallback="") or ""
+    yield "[api] base_url", read_api_base_url()
 
 
 def _show_url(url: str) -> str:

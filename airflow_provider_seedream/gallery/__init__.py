@@ -1,1 +1,1 @@
-"""The pages with the images in Airflow's web interface; only ``plugins`` enters it, in the api-server."""
+"""The pages with the images in Airflow's web interface; ``plugins`` enters, and DAGs enter ``markdown``."""

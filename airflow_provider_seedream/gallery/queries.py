@@ -30,6 +30,7 @@ from airflow_provider_seedream.gallery.tiles import (
 )
 from airflow_provider_seedream.gallery.view_models import Filters, Placeholder, Tile
 from airflow_provider_seedream.storage.index import SAVED_KEY, IndexEntry
+from airflow_provider_seedream.times import read_iso
 from airflow_provider_seedream.urls import TaskAddress, is_id
 
 TILES = 48
@@ -94,9 +95,7 @@ class Cursor:
         """
         try:
             at, dag_run_id, task_id, map_index = json.loads(base64.urlsafe_b64decode(text.encode()))
-            cursor = cls(
-                pendulum.DateTime.fromisoformat(at).astimezone(pendulum.UTC), dag_run_id, task_id, map_index
-            )
+            cursor = cls(read_iso(at).astimezone(pendulum.UTC), dag_run_id, task_id, map_index)
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"not a page's address: {error}") from None
         if not (is_id(task_id) and _is_number(dag_run_id) and _is_number(map_index)):

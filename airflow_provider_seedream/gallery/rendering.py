@@ -25,6 +25,7 @@ from airflow_provider_seedream.gallery.view_models import (
     TileImage,
 )
 from airflow_provider_seedream.storage.manifest import Manifest, SavedImage
+from airflow_provider_seedream.times import read_iso
 from airflow_provider_seedream.urls import TaskAddress, make_run_path
 
 URL_DAYS = round(MODELS[DEFAULT_MODEL].result_lifetime / 86400)
@@ -225,7 +226,7 @@ def _format_usd(amount: float) -> str:
 def _format_moment(at: datetime | str | None) -> str | None:
     """Write a time as Airflow does; what is no time stays as it is."""
     try:
-        moment = pendulum.DateTime.fromisoformat(at) if isinstance(at, str) else at
+        moment = read_iso(at) if isinstance(at, str) else at
         return f"{moment.astimezone(pendulum.UTC):%Y-%m-%d %H:%M:%S} UTC" if moment else None
     except (ValueError, OverflowError):
         return str(at)

@@ -1,1 +1,1 @@
-"""From an Airflow connection to the API; workers, triggers and plain Python tasks enter it."""
+"""From an Airflow connection to the API; operators, workers, triggers and plain Python tasks enter it."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from airflow.providers.common.compat.sdk import BaseOperatorLink, conf
+from airflow.providers.common.compat.sdk import BaseOperatorLink
 
+from airflow_provider_seedream.settings import read_api_base_url
 from airflow_provider_seedream.urls import TaskAddress, read_base_path
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def offer_gallery(ti: Any, log: Logger) -> None:
 
 def make_gallery_url(ti: Any) -> str:
     """Return the whole URL of a task instance's gallery, or its path where Airflow does not know its host."""
-    base = urlsplit(conf.get("api", "base_url", fallback="") or "")
+    base = urlsplit(read_api_base_url())
     return base._replace(path=_make_tab_path(ti), query="", fragment="").geturl()
 
 

@@ -23,12 +23,12 @@ from airflow_provider_seedream.hooks.mixin import UsesSeedreamHook
 from airflow_provider_seedream.links.seedream import SeedreamGalleryLink, SeedreamResultLink
 from airflow_provider_seedream.parameters import (
     check_callbacks_possible,
+    check_choice,
     check_destination,
     check_filename,
+    check_image_count,
     is_templated,
-    read_choice,
     read_fail_codes,
-    read_image_count,
     read_money,
     read_optional_seconds,
     read_rendered,
@@ -132,7 +132,7 @@ class SeedreamRequestOperator(UsesSeedreamHook, BaseOperator):
         with refuse_for_good():
             if problems := list(find_problems(request_fields, self._templated_fields)):
                 raise InvalidRequestError(problems)
-            read_choice("on_ambiguous_submit", on_ambiguous_submit, ("fail", "resubmit"))
+            check_choice("on_ambiguous_submit", on_ambiguous_submit, ("fail", "resubmit"))
             if self._calls_airflow:
                 check_callbacks_possible(durable=durable, waits_itself=self._waits_itself)
             if not is_templated(max_cost):
@@ -353,13 +353,13 @@ class SeedreamGenerateOperator(SeedreamRequestOperator):
             if self.saves_images:
                 check_destination(destination)
             self._check_wait()
-            read_choice("on_partial", on_partial, ("accept", "top_up"))
-            read_choice(
+            check_choice("on_partial", on_partial, ("accept", "top_up"))
+            check_choice(
                 "if_exists", if_exists, ("replace", "reuse", "fail") if self.saves_images else ("replace",)
             )
             read_fail_codes("retryable_fail_codes", retryable_fail_codes)
             counted = "max_images" not in self._templated_fields
-            read_image_count("min_images", min_images, self.max_images if counted else MOST_IMAGES)
+            check_image_count("min_images", min_images, self.max_images if counted else MOST_IMAGES)
             check_filename(filename, self.max_images if self.saves_images and counted else None)
 
     def _check_wait(self) -> None:

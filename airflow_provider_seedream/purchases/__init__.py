@@ -1,1 +1,1 @@
-"""Buys for one Airflow task, and remembers it across tries; ``worker`` enters by ``purchases``."""
+"""Buys for one Airflow task, and remembers it; the worker enters, others read ``terms`` and ``journal``."""

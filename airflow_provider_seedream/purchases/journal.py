@@ -134,7 +134,7 @@ class Journal:
 
     # --- what it decides -----------------------------------------------------------------------------
 
-    def awaits_callback(self, digest: str) -> bool:
+    def expects_callback(self, digest: str) -> bool:
         """Tell whether a submission of this journal carries an address with this digest.
 
         Each is compared in constant time.

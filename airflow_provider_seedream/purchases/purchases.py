@@ -106,8 +106,8 @@ class Purchases:
         self.resumed = True
         named, verdicts = Verdict.read_event(event)
         self.verdicts.update(verdicts)
-        if resumption := ResumeEvent.from_event(event):
-            named += resumption.seedream_task_ids
+        if resumed := ResumeEvent.from_event(event):
+            named += resumed.seedream_task_ids
         problem = self._try_to_load()
         recorded = self._store.journal
         told = [*self._read_pushed(), *self._describe_unrecorded(named, recorded.intent)]

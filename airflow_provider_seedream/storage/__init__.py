@@ -1,1 +1,1 @@
-"""From a result URL to a verified object in the team's storage; workers and the gallery enter it."""
+"""From a result URL to a verified object in the team's storage; workers, gallery, links and DAGs enter it."""

@@ -1,1 +1,1 @@
-"""Polls in the triggerer, and does nothing else."""
+"""Polls in the triggerer, and nothing else; the worker defers to it, and Airflow's triggerer runs it."""

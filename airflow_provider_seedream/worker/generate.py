@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_seedream.errors import TooFewImagesError
 from airflow_provider_seedream.links.seedream import offer_gallery
 from airflow_provider_seedream.metrics import count
-from airflow_provider_seedream.parameters import read_image_count
+from airflow_provider_seedream.parameters import check_image_count
 from airflow_provider_seedream.purchases.purchases import Purchases
 from airflow_provider_seedream.settings import read_min_deferral_seconds
 from airflow_provider_seedream.times import describe_distance, from_iso
@@ -93,7 +93,7 @@ class _Generation:
         task, purchases = self._task, self._purchases
         purchases.load()
         request = task.read_request()
-        read_image_count("min_images", task.min_images, request.max_images)
+        check_image_count("min_images", task.min_images, request.max_images)
         read_min_deferral_seconds()
         is_bought = purchases.find_again(request)
         if is_bought:

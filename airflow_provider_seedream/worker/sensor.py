@@ -35,7 +35,7 @@ def resume(sensor: WatchingTask, context: Context, event: Mapping[str, Any]) -> 
     with _advising_or_skipping(sensor):
         if resumed := waiting.read_resume_event(event, sensor.log):
             deadline = resumed.deadline or waiting.find_deadline_of_try(context, sensor, sensor.give_up_after)
-            return _defer(sensor, context, deadline=deadline, is_called=True)
+            return _defer(sensor, context, deadline=deadline, has_come=True)
         submission = _find(sensor, context)
         _, verdicts = Verdict.read_event(event)
         verdict = verdicts.get(submission.seedream_task_id) or _wait_here(sensor, submission, context)
@@ -97,22 +97,22 @@ def _advising_or_skipping(sensor: WatchingTask) -> Iterator[None]:
 
 
 def _defer(
-    sensor: WatchingTask, context: Context, *, deadline: float, is_called: bool = False
+    sensor: WatchingTask, context: Context, *, deadline: float, has_come: bool = False
 ) -> dict[str, Any]:
     """Free the worker slot, unless the task is known to have ended.
 
     :param deadline: epoch seconds at which the wait ends.
-    :param is_called: whether a callback has come, whose word is not taken for it.
+    :param has_come: whether a callback has come; what it says is checked with the API.
     """
     submission = _find(sensor, context)
     digest = submission.callback_digest
     # In this order: a callback that comes later finds the sensor, one that came before is found by it.
     is_registered = digest is not None and waiting.register_for_callback(context, digest, sensor.log)
-    is_called = is_called or (
+    has_come = has_come or (
         digest is not None and is_registered and has_callback_come(context, sensor, digest)
     )
     watch = _start_watch(sensor, submission, deadline, awaits_callback=is_registered)
-    if is_called or watch.next_poll <= time.time():
+    if has_come or watch.next_poll <= time.time():
         # What is already finished is delivered without deferring.
         sensor.hook.poll(watch, submission.model)
     if watch.outcome is not None:

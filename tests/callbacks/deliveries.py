@@ -20,7 +20,7 @@ def token_of(task: dict[str, Any]) -> str:
     return str(task["callback_url"]).rpartition("/")[2]
 
 
-def resumptions(
+def count_resumes(
     world: World, dag_id: str, run_id: str, task_id: str, map_index: int = -1, try_number: int = 1
 ) -> int:
     """How often callbacks have resumed a try."""

@@ -16,7 +16,7 @@ import pytest
 from airflow_provider_seedream.settings import DEFAULT_MIN_DEFERRAL_SECONDS
 from dev.ports import find_free_ports
 from dev.postgres import Postgres
-from tests.callbacks.deliveries import RESUMED, resumptions, statuses, token_of
+from tests.callbacks.deliveries import RESUMED, count_resumes, statuses, token_of
 from tests.support.airflow_world import KEY, Purchases, World
 
 pytestmark = pytest.mark.long
@@ -60,7 +60,7 @@ class Waiting:
     def resumed_once(self) -> bool:
         """Whether it has ended well, after a callback has resumed it once."""
         succeeded = self.world.stack.wait_for_run(self.dag_id, self.run_id) == "success"
-        return succeeded and resumptions(self.world, self.dag_id, self.run_id, self.waits) == 1
+        return succeeded and count_resumes(self.world, self.dag_id, self.run_id, self.waits) == 1
 
 
 def wait_for_callback(
@@ -119,7 +119,7 @@ def test_a_callback_may_come_within_the_first_seconds(world: World, purchases: P
     assert world.stack.wait_for_run(GENERATE, run_id) == "success"
     (task,) = purchases.tasks()
     assert (statuses(task), task["polls"]) == ([200], 1)
-    assert resumptions(world, GENERATE, run_id, "generate") == 1
+    assert count_resumes(world, GENERATE, run_id, "generate") == 1
     ended = datetime.fromisoformat(world.stack.get_task_instance(GENERATE, run_id, "generate")["end_date"])
     waited = ended.timestamp() - (task["submitted_at"] - world.clock.ahead)
     assert waited > DEFAULT_MIN_DEFERRAL_SECONDS
@@ -136,7 +136,7 @@ def test_a_callback_tells_what_a_killed_worker_has_bought(
 ) -> None:
     dag_id = "callbacks_killed"
     world.fault("/generateTask", delay=600)
-    conf = {"prompt": f"a fox [[seconds:{seconds}]]", "connection": "seedream_hasty"}
+    conf = {"prompt": f"a fox [[seconds:{seconds}]]", "connection": "seedream_short_timeout"}
     run_id = world.stack.trigger(dag_id, conf)
     world.stack.wait_until(lambda: len(purchases.tasks()) == 1, "the task is bought", 120)
     if not seconds:
@@ -180,7 +180,7 @@ def test_a_callback_for_a_task_that_was_cleared(world: World, purchases: Purchas
     assert world.deliver(new) == 200
     assert world.stack.wait_for_run(old.dag_id, old.run_id) == "success"
     assert world.stack.read_xcom(old.dag_id, old.run_id, "generate")["seedream_task_id"] == new
-    assert resumptions(world, old.dag_id, old.run_id, "generate", try_number=2) == 1
+    assert count_resumes(world, old.dag_id, old.run_id, "generate", try_number=2) == 1
 
 
 @pytest.mark.callback_order(
@@ -213,7 +213,7 @@ def test_a_callback_after_the_sensor_has_ended(world: World) -> None:
     assert world.stack.wait_for_run(dag_id, run_id) == "success"
     assert world.deliver(submitted) == 200
     assert world.stack.get_run_state(dag_id, run_id) == "success"
-    assert resumptions(world, dag_id, run_id, "wait") == 0
+    assert count_resumes(world, dag_id, run_id, "wait") == 0
 
 
 @pytest.mark.callback_order("The DAG was deleted", "The callback is refused (404)")
@@ -363,7 +363,7 @@ def test_an_api_server_that_dies_after_its_answer(world: World, purchases: Purch
     world.stack.start_component("api-server")
     wait_until_up(world, world.stack.url)
     assert world.stack.wait_for_run(waiting.dag_id, waiting.run_id) == "success"
-    assert resumptions(world, waiting.dag_id, waiting.run_id, "generate") == 0
+    assert count_resumes(world, waiting.dag_id, waiting.run_id, "generate") == 0
     assert len(purchases.tasks()) == 1
 
 
@@ -401,7 +401,7 @@ def test_mapped_sensors_are_resumed(world: World, groups: tuple[str, list[dict[s
         submitted = world.stack.read_xcom("callbacks_groups", run_id, "shot.submit", map_index=index)
         result = world.stack.read_xcom("callbacks_groups", run_id, "shot.wait", map_index=index)
         assert result["seedream_task_id"] == submitted
-        assert resumptions(world, "callbacks_groups", run_id, "shot.wait", index) == 1
+        assert count_resumes(world, "callbacks_groups", run_id, "shot.wait", index) == 1
     assert [(statuses(task), task["polls"]) for task in bought] == [([200], 1)] * 3
 
 
@@ -430,7 +430,7 @@ def test_failures_resume_as_well(
     purchases, waiting = failures[0], failures[1][announced]
     assert world.stack.wait_for_run(waiting.dag_id, waiting.run_id) == "failed"
     world.wait_for_log(waiting.dag_id, waiting.run_id, "generate", "SensitiveContentDetected")
-    assert resumptions(world, waiting.dag_id, waiting.run_id, "generate") == 1
+    assert count_resumes(world, waiting.dag_id, waiting.run_id, "generate") == 1
     task = world.task(waiting.seedream_task_id)
     assert (statuses(task), task["charged"] - task["refunded"]) == ([200], 0)
     assert len(purchases.tasks()) == len(FAILURES)

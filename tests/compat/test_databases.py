@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 PYTEST = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
 
-STORABLE = "not nan and not inf and not test_what_is_no_task_id_is_not_looked_for"
+STORABLE = "not nan and not inf and not test_what_is_no_task_id_is_not_searched_for"
 """The others' forgeries are values that PostgreSQL refuses to store."""
 
 pytestmark = pytest.mark.long

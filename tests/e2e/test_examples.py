@@ -86,7 +86,7 @@ class TestMoney:
 
 
 class TestWaiting:
-    def test_the_first_look_comes_20_seconds_after_the_creation(
+    def test_the_first_poll_comes_20_seconds_after_the_creation(
         self, world: World, runs: dict[str, str]
     ) -> None:
         task_id = world.stack.read_xcom("seedream_quickstart", runs["seedream_quickstart"], "generate")[

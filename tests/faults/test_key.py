@@ -24,7 +24,7 @@ KEY = "sk-stored/7+c1=93ab77"
 CANARY = "canary/4+d2=51e0c8"
 """Goes through the same runs as the key, in prompt and destination, where it may be seen."""
 
-Capacity = Mapping[str, bytes]
+Remains = Mapping[str, bytes]
 """What was left behind, by the name of the place."""
 
 
@@ -42,7 +42,7 @@ def _within_base64(secret: bytes) -> Iterator[bytes]:
             yield base64.b64encode(bytes(before) + secret, altchars)[first:end]
 
 
-def holding(secret: str, places: Capacity) -> list[str]:
+def holding(secret: str, places: Remains) -> list[str]:
     """The places that hold a secret in any form."""
     wanted = forms(secret)
     return [name for name, content in places.items() if any(form in content for form in wanted)]
@@ -127,7 +127,7 @@ def redirect(world: World, location: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def places(world: World, database: Postgres, runs: Runs) -> Capacity:
+def places(world: World, database: Postgres, runs: Runs) -> Remains:
     """Everything that the runs left behind."""
     return {
         "database": database.dump().encode(),
@@ -171,13 +171,13 @@ def answers(world: World, runs: Runs) -> Iterator[tuple[str, Any]]:
     "only what was delivered",
 )
 class TestTheKey:
-    def test_is_nowhere(self, places: Capacity) -> None:
+    def test_is_nowhere(self, places: Remains) -> None:
         assert holding(KEY, places) == []
 
     @pytest.mark.parametrize(
         "place", ["database", "/logs/", "manifest.json", "REST rendered", "REST XCom", "REST log"]
     )
-    def test_would_have_been_found(self, places: Capacity, place: str) -> None:
+    def test_would_have_been_found(self, places: Remains, place: str) -> None:
         assert [name for name in holding(CANARY, places) if place in name]
 
     def test_was_used_by_every_run(self, world: World, runs: Runs) -> None:

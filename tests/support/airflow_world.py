@@ -113,7 +113,7 @@ def airflow_world(
             "AIRFLOW_CONN_SEEDREAM_DEFAULT": connection(sandbox, KEY),
             "AIRFLOW_CONN_SEEDREAM_WRONG_KEY": connection(sandbox, "invalid"),
             # A retry waits this long for the answer to a submission of the try before.
-            "AIRFLOW_CONN_SEEDREAM_HASTY": connection(sandbox, KEY, request_timeout=25),
+            "AIRFLOW_CONN_SEEDREAM_SHORT_TIMEOUT": connection(sandbox, KEY, request_timeout=25),
             "AIRFLOW_VAR_SEEDREAM_DESTINATION": images.as_uri(),
             # Each task is a process of its own, and must not compile this package anew.
             "PYTHONDONTWRITEBYTECODE": "",

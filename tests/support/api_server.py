@@ -19,7 +19,7 @@ from airflow_provider_seedream.callbacks.delivery import (
 )
 from airflow_provider_seedream.callbacks.token import CallbackToken
 
-PATIENCE_SECONDS = 30
+TIMEOUT_SECONDS = 30
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Heard:
         return token
 
     @property
-    def note(self) -> DeliveryRecord:
+    def record(self) -> DeliveryRecord:
         delivery = Delivery.from_body(self.body)
         assert delivery is not None
         return DeliveryRecord(
@@ -51,7 +51,7 @@ class Heard:
 class ApiServer:
     """Where callbacks arrive.
 
-    :param stores: the notes go into the task state store of each, as if every task had bought.
+    :param stores: the records go into the task state store of each, as if every task had bought.
     """
 
     base_url: str
@@ -60,11 +60,11 @@ class ApiServer:
     _news: threading.Condition = field(default_factory=threading.Condition)
 
     def take(self, path: str, body: bytes) -> None:
-        """DeliveryRecord a callback."""
+        """Record a callback."""
         heard = Heard(path, body)
         if CallbackToken.from_text(path.rpartition("/")[2]):
             for store in self.stores:
-                store.set(make_delivery_key(heard.token.digest), heard.note.to_json())
+                store.set(make_delivery_key(heard.token.digest), heard.record.to_json())
         with self._news:
             self.heard.append(heard)
             self._news.notify_all()
@@ -72,11 +72,13 @@ class ApiServer:
     def wait_for(self, count: int = 1) -> Heard:
         """Wait for the callback with this number, from 1."""
         with self._news:
-            assert self._news.wait_for(lambda: len(self.heard) >= count, PATIENCE_SECONDS)
+            assert self._news.wait_for(lambda: len(self.heard) >= count, TIMEOUT_SECONDS)
         return self.heard[count - 1]
 
 
-def resumption(deadline: float | None = None, seedream_task_ids: tuple[str, ...] = ()) -> dict[str, Any]:
+def make_resume_event(
+    deadline: float | None = None, seedream_task_ids: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """The event by which the api-server resumes a task whose callback has come just now."""
     return ResumeEvent(
         delivered_at=time.time(), deadline=deadline, seedream_task_ids=seedream_task_ids

@@ -31,7 +31,7 @@ def generate_with_callback(**fixed: Any) -> TaskTries:
 def leave_delivery(tries: TaskTries, endpoint: ApiServer, number: int = 1) -> None:
     """Record a callback, when it comes, as the api-server does."""
     heard = endpoint.wait_for(number)
-    tries.store.set(make_delivery_key(heard.token.digest), heard.note.to_json())
+    tries.store.set(make_delivery_key(heard.token.digest), heard.record.to_json())
 
 
 def lose_the_answer(apixo: Apixo) -> None:

@@ -14,14 +14,14 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow_provider_seedream.errors import InvalidRequestError
 from airflow_provider_seedream.parameters import (
     check_callbacks_possible,
+    check_choice,
     check_destination,
     check_filename,
+    check_image_count,
     check_task_id,
     is_templated,
     parse_rendered,
-    read_choice,
     read_fail_codes,
-    read_image_count,
     read_money,
     read_optional_seconds,
     read_rendered,
@@ -145,15 +145,15 @@ class TestMoney:
 
 class TestWordsNumbersAndLists:
     def test_one_of_a_few_words(self) -> None:
-        assert read_choice("on_partial", "top_up", ("accept", "top_up")) == "top_up"
+        check_choice("on_partial", "top_up", ("accept", "top_up"))
         with pytest.raises(InvalidRequestError, match="on_partial='fail': must be one of 'accept', 'top_up'"):
-            read_choice("on_partial", "fail", ("accept", "top_up"))
+            check_choice("on_partial", "fail", ("accept", "top_up"))
 
     @pytest.mark.parametrize("value", [0, 4, "2", 2.0, True, None])
     def test_a_number_of_images_is_no_more_than_are_ordered(self, value: Any) -> None:
-        assert read_image_count("min_images", 3, 3) == 3
+        check_image_count("min_images", 3, 3)
         with pytest.raises(InvalidRequestError, match="whole number from 1 to 3"):
-            read_image_count("min_images", value, 3)
+            check_image_count("min_images", value, 3)
 
     def test_fail_codes_lose_their_spelling(self) -> None:
         codes = read_fail_codes("retryable_fail_codes", ["UPLOAD_ERROR", "Timeout", "upload error"])

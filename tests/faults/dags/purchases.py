@@ -15,16 +15,18 @@ from airflow_provider_seedream.retry_policy import SeedreamRetryPolicy
 
 DESTINATION = "{{ var.value.seedream_destination }}/{{ dag.dag_id }}"
 QUICK = {"first_poll": 0, "poll_interval": 1}
-HASTY = {"seedream_conn_id": "seedream_hasty"}
+SHORT_TIMEOUT = {"seedream_conn_id": "seedream_short_timeout"}
 RETRIES = {"retries": 1, "retry_delay": timedelta(seconds=0)}
 SLOW = "a fox [[seconds:100000]]"
 
 with DAG("faults_killed_submitting", schedule=None, default_args=RETRIES):
-    SeedreamGenerateOperator(task_id="generate", prompt="a fox [[seconds:0]]", max_images=2, **HASTY, **QUICK)
+    SeedreamGenerateOperator(
+        task_id="generate", prompt="a fox [[seconds:0]]", max_images=2, **SHORT_TIMEOUT, **QUICK
+    )
 
 with DAG("faults_killed_submitting_resubmit", schedule=None, default_args=RETRIES):
     SeedreamSubmitOperator(
-        task_id="generate", prompt="a fox [[seconds:0]]", on_ambiguous_submit="resubmit", **HASTY
+        task_id="generate", prompt="a fox [[seconds:0]]", on_ambiguous_submit="resubmit", **SHORT_TIMEOUT
     )
 
 for dag_id in ("faults_killed_waiting", "faults_machine_lost", "faults_scheduler_killed"):

@@ -54,15 +54,15 @@ class TestADeferredTask:
         assert receive(token, FINISHED, NOW) == ReceiveResult(resumed=1)
         ti = world.read_task()
         assert (ti.state, ti.trigger_id, ti.next_method) == ("scheduled", None, "execute_complete")
-        resumption = ResumeEvent.from_event(world.event())
-        assert resumption == RESUMED
+        resumed = ResumeEvent.from_event(world.event())
+        assert resumed == RESUMED
 
     def test_is_told_which_tasks_its_wait_was_about(self, world: World) -> None:
         token = world.generating(task_ids=("task_2", "task_1"))
         receive(token, FINISHED, NOW)
-        resumption = ResumeEvent.from_event(world.event())
-        assert resumption is not None
-        assert resumption.seedream_task_ids == ("task_1", "task_2")
+        resumed = ResumeEvent.from_event(world.event())
+        assert resumed is not None
+        assert resumed.seedream_task_ids == ("task_1", "task_2")
 
     def test_is_resumed_when_the_vendor_says_that_it_failed(self, world: World) -> None:
         token = world.generating()

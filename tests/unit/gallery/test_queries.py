@@ -204,7 +204,7 @@ class TestThreeSteps:
         assert tile.task.task_id == "download"
 
     @pytest.mark.parametrize("task_id", ["task\0", "task\ud800", 7, None, [], "x" * 5000])
-    def test_what_is_no_task_id_is_not_looked_for(
+    def test_what_is_no_task_id_is_not_searched_for(
         self, rows: MetadataRows, session: Any, task_id: Any
     ) -> None:
         rows.task(rows.run("art", "r1"), "submit", xcoms={SUBMISSION_KEY: submission(task_id)})

@@ -95,7 +95,7 @@ class TestAnybodyMaySendAnything:
         body = json.dumps(PRESSED | {"extra": "x" * MAX_BYTES}).encode()
         assert await received(TEST, body) == body
 
-    async def test_a_request_that_is_cut_off_does_not_look_whole(self) -> None:
+    async def test_a_request_that_is_cut_off_is_not_taken_for_whole(self) -> None:
         sent = [*messages([json.dumps(PRESSED).encode()], whole=False), {"type": "http.disconnect"}]
         with pytest.raises(ConnectionError):
             await passed_on(sent)

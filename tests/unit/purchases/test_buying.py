@@ -28,7 +28,7 @@ from airflow_provider_seedream.purchases.journal_store import KEY
 from airflow_provider_seedream.purchases.purchases import Purchases
 from airflow_provider_seedream.worker import waiting
 from tests.support.airflow_tries import TaskTries, deferral, worker_dies
-from tests.support.api_server import ApiServer, resumption
+from tests.support.api_server import ApiServer, make_resume_event
 from tests.support.apixo import Apixo, Connect
 from tests.support.callbacks import LONG, generate_with_callback, make_with_callback
 from tests.support.purchases import (
@@ -222,8 +222,8 @@ class TestWhatIsSent:
         operator, _ = tries.run_until_deferral()
         endpoint.stores.append(tries.store)
         first = endpoint.wait_for()
-        tries.store.set(make_delivery_key(first.token.digest), first.note.to_json())
-        tries.resume(operator, resumption())
+        tries.store.set(make_delivery_key(first.token.digest), first.record.to_json())
+        tries.resume(operator, make_resume_event())
         second = endpoint.wait_for(2)
         assert first.token.nonce != second.token.nonce
         assert len(tries.store.get(KEY)["purchases"]) == 2

@@ -42,9 +42,9 @@ class TestTheRecord:
         assert json.dumps(EMPTY.record(MAIN).record(TOP_UP).to_json()).count("a fox") == 1
 
 
-class TestTheNextStep:
+class TestTheNextAction:
     @pytest.mark.parametrize(
-        ("journal", "step"),
+        ("journal", "action"),
         [
             (EMPTY, NextAction.BUY),
             (EMPTY.intending(INTENT), NextAction.AMBIGUOUS),
@@ -53,8 +53,8 @@ class TestTheNextStep:
             (EMPTY.record(MAIN).intending(INTENT), NextAction.CARRY_ON),
         ],
     )
-    def test_for_the_same_request(self, journal: Journal, step: NextAction) -> None:
-        assert journal.next_action("f") is step
+    def test_for_the_same_request(self, journal: Journal, action: NextAction) -> None:
+        assert journal.next_action("f") is action
 
     @pytest.mark.parametrize("journal", [EMPTY.intending(INTENT), EMPTY.record(MAIN)])
     def test_for_another_request_is_to_buy(self, journal: Journal) -> None:

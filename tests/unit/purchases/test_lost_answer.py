@@ -28,7 +28,7 @@ from airflow_provider_seedream.purchases.journal_store import KEY, JournalStore
 from airflow_provider_seedream.purchases.lost_answer import may_be_on_its_way
 from airflow_provider_seedream.retry_policy import SeedreamRetryPolicy
 from tests.support.airflow_tries import TaskTries, worker_dies
-from tests.support.api_server import ApiServer, resumption
+from tests.support.api_server import ApiServer, make_resume_event
 from tests.support.apixo import Apixo
 from tests.support.callbacks import (
     generate_with_callback,
@@ -156,7 +156,7 @@ class TestACallbackTellsALostAnswer:
         operator, _ = tries.run_until_deferral()
         leave_delivery(tries, endpoint)
         with worker_dies(JournalStore, "record_purchases"):
-            tries.resume_until_deferral(operator, resumption())
+            tries.resume_until_deferral(operator, make_resume_event())
         leave_delivery(tries, endpoint, 2)
         result = tries.run()
         assert (result["delivered"], len(connected.tasks())) == (2, 2)

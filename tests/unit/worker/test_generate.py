@@ -18,7 +18,7 @@ from airflow_provider_seedream.operators.seedream import (
 )
 from airflow_provider_seedream.purchases.journal_store import KEY
 from tests.support.airflow_tries import TaskTries, deferral
-from tests.support.api_server import ApiServer, resumption
+from tests.support.api_server import ApiServer, make_resume_event
 from tests.support.apixo import Apixo
 from tests.support.callbacks import LONG, generate_with_callback, leave_delivery
 from tests.support.purchases import (
@@ -115,7 +115,7 @@ class TestResumedByACallback:
         operator, _ = tries.run_until_deferral()
         endpoint.stores.append(tries.store)
         leave_delivery(tries, endpoint)
-        return tries.resume(operator, resumption(**event))
+        return tries.resume(operator, make_resume_event(**event))
 
     def test_by_a_callback_it_polls_once_and_ends(self, endpoint: ApiServer, connected: Apixo) -> None:
         tries = generate_with_callback()
@@ -151,7 +151,7 @@ class TestResumedByACallback:
         )
         tries.store.set(make_delivery_key(forged.digest), forged.to_json())
         deadline = time.time() + 7
-        outcome = tries.resume_until_deferral(operator, resumption(deadline))
+        outcome = tries.resume_until_deferral(operator, make_resume_event(deadline))
         again = deferral(outcome)
         assert connected.tasks()[0]["polls"] == 1
         assert again["deadline"] == deadline, "a callback must not make the wait longer"
@@ -165,7 +165,7 @@ class TestResumedByACallback:
         operator, _ = tries.run_until_deferral()
         leave_delivery(tries, endpoint)
         connected.fault("/statusTask", status=403)
-        again = deferral(tries.resume_until_deferral(operator, resumption()))
+        again = deferral(tries.resume_until_deferral(operator, make_resume_event()))
         assert again["created_at"] + again["first_poll"] < time.time() + 25, "it polls soon"
 
     def test_what_no_record_tells_is_known_from_what_the_wait_was_about(
@@ -177,11 +177,11 @@ class TestResumedByACallback:
         leave_delivery(tries, endpoint)
         tries.store.refuses_after = len(tries.store.writes) + 1  # the intent of the top-up, and no more
         with mock.patch("time.sleep"):
-            tries.resume_until_deferral(operator, resumption())
+            tries.resume_until_deferral(operator, make_resume_event())
         main, top_up = (task["taskId"] for task in connected.tasks())
         tries.store.refuses_after = None
         endpoint.wait_for(2)
-        result = tries.resume(operator, resumption(seedream_task_ids=(main, top_up)))
+        result = tries.resume(operator, make_resume_event(seedream_task_ids=(main, top_up)))
         assert (result["delivered"], len(connected.tasks())) == (2, 2)
 
     @pytest.mark.callback_order(

@@ -20,7 +20,7 @@ from airflow_provider_seedream.operators.seedream import SeedreamSubmitOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamTaskSensor
 from airflow_provider_seedream.worker import submissions
 from tests.support.airflow_tries import TaskTries, deferral
-from tests.support.api_server import resumption
+from tests.support.api_server import make_resume_event
 from tests.support.apixo import Apixo
 
 
@@ -145,14 +145,14 @@ class TestResumedByACallback:
     def test_by_a_callback_it_polls_once_and_ends(self, connected: Apixo) -> None:
         tries = sensor(buy("a fox [[seconds:0]]"))
         operator, _ = tries.run_until_deferral()
-        assert tries.resume(operator, resumption())["delivered"] == 1
+        assert tries.resume(operator, make_resume_event())["delivered"] == 1
         assert connected.tasks()[0]["polls"] == 1
 
     def test_a_forged_word_costs_one_poll_and_ends_nothing(self, connected: Apixo) -> None:
         tries = sensor(buy(LONG))
         operator, _ = tries.run_until_deferral()
         deadline = time.time() + 7
-        outcome = tries.resume_until_deferral(operator, resumption(deadline))
+        outcome = tries.resume_until_deferral(operator, make_resume_event(deadline))
         again = deferral(outcome)
         assert connected.tasks()[0]["polls"] == 1
         assert (again["deadline"], again["interval_high"], again["awaits_callback"]) == (deadline, 60, True)

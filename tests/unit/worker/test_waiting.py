@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ import pytest
 
 from airflow_provider_seedream.apixo.model import Pace
 from airflow_provider_seedream.apixo.records import Submission
+from airflow_provider_seedream.worker import waiting
 from airflow_provider_seedream.worker.waiting import (
     choose_pace,
     defer_until_finished,
@@ -38,7 +38,8 @@ class TestExecutionTimeout:
             prompt="x [[seconds:900]]", execution_timeout=timedelta(hours=1), generation_timeout=40
         )
         _, deferral = task.run_until_deferral()
-        assert deferral.trigger.deadline == pytest.approx(task._started.timestamp() + 40, abs=5)
+        waited = deferral.trigger.deadline - task._started.timestamp()
+        assert 40 <= waited < 3600 - 5
 
 
 def submission(**fields: Any) -> Submission:
@@ -60,43 +61,50 @@ class TestThePace:
         assert choose_pace(submission(), None, 7.0, awaits_callback=True) == Pace(20, 7, 7)
 
 
+NOW = 1_790_000_000.0
+
+
+@pytest.fixture
+def stopped_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "time", SimpleNamespace(time=lambda: NOW))
+
+
+@pytest.mark.usefixtures("stopped_clock")
 class TestTheDeadline:
-    def operator(self, execution_timeout: timedelta | None) -> Any:
+    def task(self, execution_timeout: timedelta | None = None) -> Any:
         return SimpleNamespace(execution_timeout=execution_timeout, log=SimpleNamespace(info=lambda *_: None))
 
     def context(self, seconds_ago: float = 0.0) -> Any:
-        return {"ti": SimpleNamespace(start_date=datetime.now(tz=UTC) - timedelta(seconds=seconds_ago))}
+        return {"ti": SimpleNamespace(start_date=datetime.fromtimestamp(NOW - seconds_ago, tz=UTC))}
 
     def test_is_that_of_the_timeout(self) -> None:
-        now = time.time()
-        assert now + 60 <= find_deadline(self.context(999), self.operator(None), 60) <= time.time() + 60
+        assert find_deadline(self.context(999), self.task(), 60) == NOW + 60
 
     @pytest.mark.parametrize(("allowed", "margin"), [(600, 5), (20, 2)])
     def test_comes_a_little_before_execution_timeout_which_counts_from_the_start_of_the_try(
         self, allowed: float, margin: float
     ) -> None:
-        started = time.time() - 10
-        deadline = find_deadline(self.context(10), self.operator(timedelta(seconds=allowed)), 900)
-        assert deadline == pytest.approx(started + allowed - margin, abs=1)
+        deadline = find_deadline(self.context(10), self.task(timedelta(seconds=allowed)), 900)
+        assert deadline == NOW - 10 + allowed - margin
 
     def test_of_a_wait_that_began_with_the_try_counts_from_there(self) -> None:
-        deadline = find_deadline_of_try(self.context(100), self.operator(None), 900)
-        assert deadline == pytest.approx(time.time() + 800, abs=1)
+        assert find_deadline_of_try(self.context(100), self.task(), 900) == NOW + 800
 
     def test_counts_from_now_where_airflow_does_not_tell_when_the_try_began(self) -> None:
-        deadline = find_deadline_of_try({"ti": SimpleNamespace()}, self.operator(None), 900)  # type: ignore[typeddict-item]
-        assert deadline == pytest.approx(time.time() + 900, abs=1)
+        context: Any = {"ti": SimpleNamespace()}
+        assert find_deadline_of_try(context, self.task(), 900) == NOW + 900
 
 
+@pytest.mark.usefixtures("stopped_clock")
 class TestTheTriggerPolls:
     def created_at(self, *, just_polled: bool) -> float:
         deferred: dict[str, Any] = {}
-        operator: Any = SimpleNamespace(defer=lambda **arguments: deferred.update(arguments))
+        task: Any = SimpleNamespace(defer=lambda **arguments: deferred.update(arguments))
         defer_until_finished(
-            operator,
+            task,
             [submission(submitted_at=1000.0)],
             Pace(20, 3, 5),
-            deadline=time.time() + 900,
+            deadline=NOW + 900,
             conn_id="seedream_default",
             just_polled=just_polled,
             awaits_callback=False,
@@ -107,4 +115,4 @@ class TestTheTriggerPolls:
         assert self.created_at(just_polled=False) == 1000.0
 
     def test_one_interval_after_the_worker_has(self) -> None:
-        assert self.created_at(just_polled=True) + 20 == pytest.approx(time.time() + 5, abs=1)
+        assert self.created_at(just_polled=True) + 20 == NOW + 5

@@ -18,10 +18,10 @@ from airflow_provider_seedream.settings import DEFAULT_MIN_DEFERRAL_SECONDS
 from airflow_provider_seedream.urls import CALLBACK_PATH, TaskAddress
 from airflow_provider_seedream.worker.waiting import CALLBACK_POLL_SECONDS
 
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "callbacks.md").read_text()
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "callbacks.md").read_text()
 WORDS = " ".join(PAGE.split())
 LIMITS = EndpointLimits()
-LOOKS = [tier.pace.first_poll for tier in SEEDREAM_4_5.resolutions.values()]
+FIRST_POLLS = [tier.pace.first_poll for tier in SEEDREAM_4_5.resolutions.values()]
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ LOOKS = [tier.pace.first_poll for tier in SEEDREAM_4_5.resolutions.values()]
         f"waiting, {LIMITS.database_seconds:.0f} s for each, and {LIMITS.retry_threads} calls more",
         f"{LIMITS.retries:,} deliveries in the memory of each process, and a minute of tries",
         f"`[seedream] min_deferral_seconds` ({DEFAULT_MIN_DEFERRAL_SECONDS:.0f})",
-        f"{LOOKS[0]:.0f} s after the submission with 2K, {LOOKS[1]:.0f} s with 4K), then every "
+        f"{FIRST_POLLS[0]:.0f} s after the submission with 2K, {FIRST_POLLS[1]:.0f} s with 4K), then every "
         f"{CALLBACK_POLL_SECONDS:.0f} s",
     ],
 )
