@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any
 
@@ -57,7 +57,7 @@ class GenerateRequest:
     callback_url: str | None = None
 
     def __post_init__(self) -> None:
-        problems = list(find_problems({name: getattr(self, name) for name in self.__slots__}))
+        problems = list(find_problems({field.name: getattr(self, field.name) for field in fields(self)}))
         if problems:
             raise InvalidRequestError(problems)
         urls = tuple(self.image_urls or ())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeGuard
 
 from airflow_provider_seedream.apixo.text import make_printable
@@ -87,7 +87,7 @@ class TaskStatus:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TaskStatus:
         """Read what :meth:`to_json` made; unknown keys are ignored."""
-        known = {name: value[name] for name in cls.__slots__ if name in value}
+        known = {field.name: value[field.name] for field in fields(cls) if field.name in value}
         return cls(**{**known, "urls": tuple(known.get("urls", ()))})
 
 

@@ -199,12 +199,12 @@ def _read_media_type(file: IO[bytes], image: SavedImage) -> str:
     """Return the media type of the bytes; only their header is read."""
     try:
         with open_image(file) as opened:
-            format_ = str(opened.format)
+            format_, media_type = str(opened.format), opened.get_format_mimetype()
     except Exception:  # noqa: BLE001 - on hostile bytes Pillow raises nearly every kind
-        format_ = ""
-    if not format_ or not image.name.endswith(f".{EXTENSIONS[format_]}"):
+        format_, media_type = "", None
+    if media_type is None or not image.name.endswith(f".{EXTENSIONS[format_]}"):
         raise ImageError(422, f"The file of image {image.index} is not the image that its name claims.")
-    return f"image/{format_.lower()}"
+    return media_type
 
 
 def _make_changed_error(image: SavedImage) -> ImageError:

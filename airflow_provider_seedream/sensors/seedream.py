@@ -26,7 +26,6 @@ from airflow_provider_seedream.parameters import (
     check_task_id,
     is_templated,
     read_optional_seconds,
-    read_seconds,
     refuse_for_good,
 )
 
@@ -80,17 +79,15 @@ class SeedreamTaskSensor(UsesSeedreamHook, BaseSensorOperator):
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
-        interval = MODELS[DEFAULT_MODEL].resolutions["2K"].pace.interval_high
-        super().__init__(
-            timeout=timeout,
-            poke_interval=interval if poke_interval is None else read_seconds("poke_interval", poke_interval),
-            **kwargs,
-        )
+        with refuse_for_good():
+            interval = read_optional_seconds("poke_interval", poke_interval)
+        usual = MODELS[DEFAULT_MODEL].resolutions["2K"].pace.interval_high
+        super().__init__(timeout=timeout, poke_interval=interval or usual, **kwargs)
+        self.poll_interval = interval
         self.seedream_task_id = seedream_task_id
         self.seedream_conn_id = seedream_conn_id
         self.model = model
         self.resolution = resolution
-        self.poll_interval = None if poke_interval is None else self.poke_interval
         self.deferrable = deferrable
         self.give_up_after = self.timeout
         with refuse_for_good():

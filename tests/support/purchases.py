@@ -8,6 +8,8 @@ from decimal import Decimal
 from typing import Any
 from unittest import mock
 
+from airflow_provider_seedream.apixo.exchange import Timing
+from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import SeedreamGenerateOperator, SeedreamSubmitOperator
 from tests.support.airflow_tries import TaskTries
@@ -80,3 +82,12 @@ def nothing_is_kept_after(task: TaskTries, writes: int) -> Iterator[None]:
     with mock.patch("time.sleep"):
         yield
     task.store.refuses_after = None
+
+
+def buy_finished() -> str:
+    """Return the taskId of a generation that has just delivered."""
+    hook = SeedreamHook()
+    hook._timing = Timing(uniform=lambda low, high: 0.05)
+    task_id = hook.submit(GenerateRequest(prompt="a fox"))
+    hook.wait(task_id)
+    return task_id

@@ -40,3 +40,11 @@ def open_account(server: SandboxServer, http: httpx.Client) -> Callable[[str], A
 @pytest.fixture
 def account(open_account: Callable[[str], Account]) -> Account:
     return open_account("key-of-a-tester")
+
+
+@pytest.fixture
+def url(account: Account, clock: Clock) -> str:
+    """The address of a finished image."""
+    task = account.submit("a fox in watercolor style")
+    clock.advance(60)
+    return account.urls(task)[0]

@@ -65,13 +65,6 @@ class TestAPoll:
         assert account.call("GET", "/statusTask/seedream-4-5").status_code == 400
 
 
-@pytest.fixture
-def url(account: Account, clock: Clock) -> str:
-    task = account.submit("a fox in watercolor style")
-    clock.advance(60)
-    return account.urls(task)[0]
-
-
 class TestImages:
     def test_are_public_png_files_of_the_size_asked_for(
         self, account: Account, clock: Clock, http: httpx.Client

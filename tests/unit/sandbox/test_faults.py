@@ -11,14 +11,7 @@ import httpx
 import pytest
 
 from airflow_provider_seedream.sandbox.faults import Fault, Faults, corrupt, read_fault
-from tests.unit.sandbox.users import MODEL, Account, Clock, text_to_image
-
-
-@pytest.fixture
-def url(account: Account, clock: Clock) -> str:
-    task = account.submit()
-    clock.advance(60)
-    return account.urls(task)[0]
+from tests.unit.sandbox.users import MODEL, Account, text_to_image
 
 
 def raw_exchange(url: str) -> bytes:

@@ -6,14 +6,6 @@ import httpx
 import pytest
 
 from airflow_provider_seedream.sandbox.ranges import respond
-from tests.unit.sandbox.users import Account, Clock
-
-
-@pytest.fixture
-def url(account: Account, clock: Clock) -> str:
-    task = account.submit("a fox in watercolor style")
-    clock.advance(60)
-    return account.urls(task)[0]
 
 
 class TestABrokenTransferCanResume:

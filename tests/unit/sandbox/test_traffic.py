@@ -8,14 +8,7 @@ import pytest
 
 from airflow_provider_seedream.sandbox import traffic
 from airflow_provider_seedream.sandbox.traffic import Traffic
-from tests.unit.sandbox.users import MODEL, Account, Clock
-
-
-@pytest.fixture
-def url(account: Account, clock: Clock) -> str:
-    task = account.submit()
-    clock.advance(60)
-    return account.urls(task)[0]
+from tests.unit.sandbox.users import MODEL, Account
 
 
 class TestTheRecordOfRequests:

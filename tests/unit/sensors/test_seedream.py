@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_seedream.apixo.exchange import Timing
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.hooks.seedream import SeedreamHook
 from airflow_provider_seedream.operators.seedream import SeedreamSubmitOperator
 from airflow_provider_seedream.sensors.seedream import SeedreamTaskSensor
 from tests.support.airflow_runs import FinishedRun, run_dag
 from tests.support.apixo import Apixo
+from tests.support.purchases import buy_finished
 
 MODES: dict[str, dict[str, Any]] = {
     "deferrable": {"deferrable": True},
@@ -34,14 +32,6 @@ def submit_and_wait(dag: DAG, mode: str, submit: dict[str, Any], **sensor: Any) 
             **{"first_poll": 0.0, "poke_interval": 0.05, **MODES[mode], **sensor},
         )
     return run_dag(dag)
-
-
-def finished_task() -> str:
-    hook = SeedreamHook()
-    hook._timing = Timing(uniform=lambda low, high: 0.05)
-    task_id = hook.submit(GenerateRequest(prompt="a fox"))
-    hook.wait(task_id)
-    return task_id
 
 
 class TestResult:
@@ -88,7 +78,7 @@ class TestPace:
     def test_what_is_already_finished_is_delivered_without_deferring(
         self, dag: DAG, connected: Apixo, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        task_id = finished_task()
+        task_id = buy_finished()
         with dag:
             SeedreamTaskSensor(task_id="wait", seedream_task_id=task_id, deferrable=True)
         assert run_dag(dag).state == "success"
@@ -186,11 +176,6 @@ class TestStaticMistakes:
     def test_are_refused_when_the_dag_is_parsed(self, arguments: dict[str, Any], says: str) -> None:
         with pytest.raises(ValueError, match=says):
             SeedreamTaskSensor(task_id="wait", **{"seedream_task_id": "t", **arguments})
-
-
-def begun(seconds_ago: float) -> Any:
-    """The context of a try that began so long ago."""
-    return {"ti": SimpleNamespace(start_date=datetime.now(tz=UTC) - timedelta(seconds=seconds_ago))}
 
 
 class TestDefaults:

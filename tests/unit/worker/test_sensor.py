@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from airflow.sdk import DAG
 
-from airflow_provider_seedream.apixo.exchange import Timing
 from airflow_provider_seedream.apixo.records import Submission
 from airflow_provider_seedream.apixo.request import GenerateRequest
 from airflow_provider_seedream.callbacks.delivery import DELIVERY_XCOM_KEY, DeliveryRecord, make_waiter_key
@@ -22,14 +21,7 @@ from airflow_provider_seedream.worker import submissions
 from tests.support.airflow_tries import TaskTries, deferral
 from tests.support.api_server import make_resume_event
 from tests.support.apixo import Apixo
-
-
-def finished_task() -> str:
-    hook = SeedreamHook()
-    hook._timing = Timing(uniform=lambda low, high: 0.05)
-    task_id = hook.submit(GenerateRequest(prompt="a fox"))
-    hook.wait(task_id)
-    return task_id
+from tests.support.purchases import buy_finished
 
 
 def begun(seconds_ago: float) -> Any:
@@ -163,7 +155,7 @@ class TestLostTriggers:
     """Airflow resumes a task with ``__fail__`` when its deferral timed out or its trigger was lost."""
 
     def test_one_last_poll_delivers_what_is_finished(self, airflow_database: None, connected: Apixo) -> None:
-        task_id = finished_task()
+        task_id = buy_finished()
         sensor = SeedreamTaskSensor(task_id="wait", seedream_task_id=task_id, deferrable=True)
         result = sensor.resume_execution("__fail__", {"error": "Trigger timeout"}, begun(seconds_ago=3600))
         assert result["delivered"] == 1
@@ -184,5 +176,5 @@ class TestLostTriggers:
     def test_an_event_of_another_release_is_polled_again(
         self, airflow_database: None, connected: Apixo, event: Any
     ) -> None:
-        sensor = SeedreamTaskSensor(task_id="wait", seedream_task_id=finished_task(), first_poll=0)
+        sensor = SeedreamTaskSensor(task_id="wait", seedream_task_id=buy_finished(), first_poll=0)
         assert sensor.execute_complete(begun(seconds_ago=1), event)["delivered"] == 1
