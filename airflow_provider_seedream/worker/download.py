@@ -47,7 +47,8 @@ def _find_result(task: DownloadingTask, context: Context) -> Result:
         raise InvalidRequestError(
             [Problem("result", show_value(given), "is no result of the sensor", remedy)]
         )
-    return Result.from_json({**given, "urls": read_url_list(given.get("urls"), "result['urls']")})
+    urls = read_url_list(given.get("urls"), "result['urls']")
+    return Result.from_json({"delivered": len(urls), **given, "urls": urls})
 
 
 def _read_finished(task: DownloadingTask, context: Context) -> Result:

@@ -87,7 +87,7 @@ def save(result: Result, target: Target, hook: SeedreamHook, context: Context) -
         log=hook.log,
     )
     saved = _add_saved(result, manifest, target)
-    _tell_gallery(manifest, saved, context, hook)
+    _tell_gallery(manifest, saved, context, hook, reused=False)
     _tell_outlets(context, saved, manifest.cost_usd)
     return saved
 
@@ -115,7 +115,7 @@ def find_saved(
         reused=True,
     )
     saved = _add_saved(reused, manifest, target)
-    _tell_gallery(manifest, saved, context, hook)
+    _tell_gallery(manifest, saved, context, hook, reused=True)
     _tell_outlets(context, saved, 0.0)
     return saved
 
@@ -181,11 +181,16 @@ def _find_trusted_origin(hook: SeedreamHook) -> str | None:
     return f"{parts.scheme}://{parts.netloc}" if account.is_local else None
 
 
-def _tell_gallery(manifest: Manifest, saved: Result, context: Context, hook: SeedreamHook) -> None:
-    """Make the images known to the gallery; without it they are saved all the same."""
+def _tell_gallery(
+    manifest: Manifest, saved: Result, context: Context, hook: SeedreamHook, *, reused: bool
+) -> None:
+    """Make the images known to the gallery; without it they are saved all the same.
+
+    :param reused: whether they lay there already, and not whether those that they were fetched from did.
+    """
     try:
         entry = IndexEntry.of(
-            manifest, destination=str(saved.destination), path=str(saved.manifest), reused=saved.reused
+            manifest, destination=str(saved.destination), path=str(saved.manifest), reused=reused
         )
         context["ti"].xcom_push(key=SAVED_KEY, value=entry.to_json())
         hook.log.info("See the images at %s", make_gallery_url(context["ti"]))

@@ -15,6 +15,7 @@ from airflow_provider_seedream.operators.seedream import (
     SeedreamDownloadOperator,
     SeedreamSubmitOperator,
 )
+from airflow_provider_seedream.storage.index import SAVED_KEY
 from tests.support.airflow_runs import FinishedRun, run_dag, run_generate
 from tests.support.apixo import Apixo
 
@@ -38,6 +39,20 @@ class TestDownload:
         run = self.download(dag, tmp_path, result=finished)
         assert len(list(tmp_path.glob("*.png"))) == 2
         assert run.xcom("download")["images"][1]["width"] == 2048
+
+    def test_from_a_result_that_names_little(
+        self, dag: DAG, finished: dict[str, Any], tmp_path: Path
+    ) -> None:
+        little = {name: finished[name] for name in ("seedream_task_id", "urls")}
+        result = self.download(dag, tmp_path, result=little).xcom("download")
+        assert (result["delivered"], len(result["images"])) == (2, 2)
+
+    def test_of_reused_images_is_no_reuse_itself(
+        self, dag: DAG, finished: dict[str, Any], tmp_path: Path
+    ) -> None:
+        run = self.download(dag, tmp_path, result={**finished, "reused": True, "cost_usd": 0.07})
+        saved = run.xcom("download", SAVED_KEY)
+        assert (saved["reused"], saved["cost_usd"]) == (False, 0.07)
 
     def test_from_a_task_id(self, dag: DAG, finished: dict[str, Any], tmp_path: Path) -> None:
         run = self.download(dag, tmp_path, seedream_task_id=finished["seedream_task_id"])
