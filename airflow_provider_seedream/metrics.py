@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import pendulum
 from airflow.providers.common.compat.sdk import Stats
 
 from airflow_provider_seedream.times import from_iso
@@ -42,7 +42,7 @@ def count_resume(delay: float) -> None:
     :param delay: seconds.
     """
     with suppress(Exception):  # a metrics fault must not fail what was paid for
-        Stats.timing("seedream.callback.delay", pendulum.duration(seconds=delay))
+        Stats.timing("seedream.callback.delay", timedelta(seconds=delay))
 
 
 def count_delivery(outcome: str) -> None:

@@ -9,9 +9,9 @@ One run is one round. Its pictures wait under *Browse > Required Actions* for on
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
-import pendulum
 from airflow.providers.common.compat.sdk import AirflowFailException
 from airflow.providers.standard.operators.hitl import HITLOperator
 from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
@@ -162,10 +162,10 @@ with DAG(DAG_ID, schedule=None, tags=["seedream"], params=FORM, doc_md=__doc__):
         params=ANSWER,
         # Without a default, a review that nobody answers would fail.
         defaults=NOTHING,
-        response_timeout=pendulum.duration(days=3),
+        response_timeout=timedelta(days=3),
         # Airflow 3.1-3.3 can fail a task that is answered within its first seconds; then it asks once more.
         retries=2,
-        retry_delay=pendulum.duration(seconds=5),
+        retry_delay=timedelta(seconds=5),
     )
     following = next_round(generate.output, review.output)
     decide(review.output) >> [

@@ -11,6 +11,7 @@ It runs in the pool ``seedream``, which must exist:
 from __future__ import annotations
 
 import csv
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,7 @@ with DAG(
         # With Airflow 3.3, a retry carries on with what was bought instead of buying again; before, what goes
         # wrong after the purchase is not retried. So retries cost nothing but time.
         retries=2,
-        retry_delay=pendulum.duration(minutes=2),
+        retry_delay=timedelta(minutes=2),
     ).expand_kwargs(catalogue)
     found = survey(catalogue, generate.output, PUBLISHED)
     described = describe(found)
@@ -174,10 +175,10 @@ with DAG(
         options_mapping={PUBLISH: "publish", DRAW_ANEW: "discard", NOT_NOW: "report"},
         # The next week asks again.
         defaults=NOT_NOW,
-        response_timeout=pendulum.duration(days=5),
+        response_timeout=timedelta(days=5),
         # Airflow 3.1-3.3 can fail a task that is answered within its first seconds; then it asks once more.
         retries=2,
-        retry_delay=pendulum.duration(seconds=5),
+        retry_delay=timedelta(seconds=5),
     )
     published = publish(found, PUBLISHED)
     reported = report(found, published)
