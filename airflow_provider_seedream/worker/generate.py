@@ -16,7 +16,7 @@ from airflow_provider_seedream.settings import read_min_deferral_seconds
 from airflow_provider_seedream.times import describe_distance, from_iso
 from airflow_provider_seedream.worker import waiting
 from airflow_provider_seedream.worker.failures import advising_on_charges
-from airflow_provider_seedream.worker.saving import Target, check_unoccupied, find_saved, open_target, save
+from airflow_provider_seedream.worker.saving import Target, check_unoccupied, find_reusable, open_target, save
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -191,7 +191,7 @@ class _Generation:
             return None
         must_be_whole = request.sequential_image_generation != "auto" and task.on_partial == "top_up"
         wanted = request.max_images if must_be_whole else task.min_images
-        return find_saved(request, target, wanted, task.hook, self._context)
+        return find_reusable(request, target, wanted, task.hook, self._context)
 
 
 def _describe_expiry(result: Result) -> str:

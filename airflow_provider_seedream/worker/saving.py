@@ -92,7 +92,7 @@ def save(result: Result, target: Target, hook: SeedreamHook, context: Context) -
     return saved
 
 
-def find_saved(
+def find_reusable(
     request: GenerateRequest, target: Target, min_images: int, hook: SeedreamHook, context: Context
 ) -> Result | None:
     """Return the result of the very same request that lies at the target already, intact; it costs nothing.

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     from airflow_provider_seedream.apixo.status import TaskStatus
     from airflow_provider_seedream.hooks.seedream import SeedreamHook
-    from airflow_provider_seedream.worker.tasks import Task
+    from airflow_provider_seedream.worker.tasks import RunningTask
 
 
 def find_submission(
     context: Context,
-    task: Task,
+    task: RunningTask,
     hook: SeedreamHook,
     seedream_task_id: str,
     *,
@@ -42,7 +42,7 @@ def find_submission(
     return Submission.unrecorded(seedream_task_id, price_per_image=price, model=model, resolution=resolution)
 
 
-def has_callback_come(context: Context, task: Task, digest: str) -> bool:
+def has_callback_come(context: Context, task: RunningTask, digest: str) -> bool:
     """Tell whether a callback has come for a purchase of one of a task's upstream tasks.
 
     :param digest: of the callback's nonce.

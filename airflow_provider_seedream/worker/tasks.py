@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from airflow_provider_seedream.purchases.terms import Terms
 
 
-class Task(Protocol):
+class RunningTask(Protocol):
     """Any operator or sensor of this package while it runs; parameters as its docstring has them."""
 
     seedream_conn_id: str
@@ -41,7 +41,7 @@ class Task(Protocol):
         """Free the worker slot, which Airflow does."""
 
 
-class BuyingTask(Task, Protocol):
+class BuyingTask(RunningTask, Protocol):
     """Submit or Generate.
 
     :ivar report_kill: says what goes on at APIXO; ``on_kill`` calls it.
@@ -73,7 +73,7 @@ class GeneratingTask(BuyingTask, Protocol):
     saves_images: bool
 
 
-class DownloadingTask(Task, Protocol):
+class DownloadingTask(RunningTask, Protocol):
     """Download."""
 
     destination: Any
@@ -85,7 +85,7 @@ class DownloadingTask(Task, Protocol):
     model: str
 
 
-class WatchingTask(Task, Protocol):
+class WatchingTask(RunningTask, Protocol):
     """The sensor.
 
     :ivar give_up_after: seconds that it waits in all.

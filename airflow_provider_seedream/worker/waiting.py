@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from airflow.sdk.types import Logger
 
     from airflow_provider_seedream.hooks.seedream import SeedreamHook
-    from airflow_provider_seedream.worker.tasks import Task
+    from airflow_provider_seedream.worker.tasks import RunningTask
 
 BACKSTOP_SECONDS = 120
 """Airflow's own deferral timeout comes this much after ours, so that ours tells what happened."""
@@ -53,7 +53,7 @@ def choose_pace(
     return pace
 
 
-def find_deadline(context: Context, task: Task, timeout: float) -> float:
+def find_deadline(context: Context, task: RunningTask, timeout: float) -> float:
     """Return the epoch seconds at which a wait ends that begins now.
 
     Airflow 3.1-3.3 do not enforce ``execution_timeout`` while a task is deferred, so it is done here. It
@@ -72,7 +72,7 @@ def find_deadline(context: Context, task: Task, timeout: float) -> float:
     return min(now + timeout, limit)
 
 
-def find_deadline_of_try(context: Context, task: Task, timeout: float) -> float:
+def find_deadline_of_try(context: Context, task: RunningTask, timeout: float) -> float:
     """Return what :func:`find_deadline` does, for a wait that began with this try.
 
     :param timeout: seconds from the beginning of the try.
@@ -86,7 +86,7 @@ def _find_start_of_try(context: Context) -> float:
 
 
 def defer_until_finished(
-    task: Task,
+    task: RunningTask,
     submissions: Sequence[Submission],
     pace: Pace,
     *,
