@@ -55,5 +55,7 @@ def describe_distance(epoch_seconds: float, now: float) -> str:
     :param now: epoch seconds.
     """
     moment, present = pendulum.from_timestamp(epoch_seconds), pendulum.from_timestamp(now)
-    span = present.diff_for_humans(moment, absolute=True)
+    days = moment.diff(present).days
+    # Weeks and months would be too coarse for what expires.
+    span = f"{days} days" if days > 1 else present.diff_for_humans(moment, absolute=True)
     return f"in {span}" if epoch_seconds >= now else f"{span} ago"

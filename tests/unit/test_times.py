@@ -71,7 +71,13 @@ class TestForAPerson:
 
     @pytest.mark.parametrize(
         ("seconds", "words"),
-        [(14 * 86400, "in 2 weeks"), (3 * 86400, "in 3 days"), (-7200, "2 hours ago"), (-60, "1 minute ago")],
+        [
+            (15 * 86400 - 30, "in 14 days"),
+            (86400, "in 1 day"),
+            (-40 * 86400, "40 days ago"),
+            (-7200, "2 hours ago"),
+            (-60, "1 minute ago"),
+        ],
     )
     def test_a_distance_is_told_in_words(self, seconds: int, words: str) -> None:
         assert describe_distance(MOMENT + seconds, MOMENT) == words
