@@ -204,8 +204,8 @@ ROUNDS: Mapping[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def rounds(world: World, first_week: Person) -> dict[str, Person]:
-    """Who is asked, by the name of the run; the first week of the refresh draws meanwhile."""
+def rounds(world: World) -> dict[str, Person]:
+    """Who is asked, by the name of the run."""
     dag_ids = {name: UNANSWERED if name == "unanswered" else APPROVAL for name in ROUNDS}
     return {
         name: Person(world, dag_ids[name], world.stack.trigger(dag_ids[name], form))
@@ -313,16 +313,11 @@ class TestAnotherRound:
 
 
 class Weeks:
-    """The refresh, one run after another, with a catalogue that changes in between.
-
-    :ivar was_off: whether it was paused when Airflow had found it.
-    """
+    """The refresh, one run after another, with a catalogue that changes in between."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._catalogue = world.images.parent / "examples" / "products.csv"
-        world.stack.wait_for_dag(REFRESH)
-        self.was_off = world.stack.call_api("GET", f"/dags/{REFRESH}")["is_paused"] is True
 
     def switch_on(self) -> None:
         """Unpause it."""
@@ -345,26 +340,21 @@ class Weeks:
             writer.writerows(rows)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def weeks(world: World) -> Weeks:
     return Weeks(world)
 
 
-@pytest.fixture(scope="module")
-def first_week(weeks: Weeks) -> Person:
-    """Who is asked in the first week."""
-    weeks.switch_on()
-    return weeks.run()
-
-
 class TestTheWeeklyRefresh:
-    def test_is_off_until_somebody_switches_it_on(self, weeks: Weeks) -> None:
-        assert weeks.was_off
+    def test_is_off_until_somebody_switches_it_on(self, world: World) -> None:
+        world.stack.wait_for_dag(REFRESH)
+        assert world.stack.call_api("GET", f"/dags/{REFRESH}")["is_paused"] is True
 
     def test_publishes_what_changed_and_asks_where_the_rule_does_not_decide(
-        self, world: World, weeks: Weeks, first_week: Person
+        self, world: World, weeks: Weeks
     ) -> None:
-        first = first_week
+        weeks.switch_on()
+        first = weeks.run()
         assert "New pictures: 5." in first.is_asked()["body"]
         first.answers("Publish")
         assert first.sees_the_end() == "success"
